@@ -1,0 +1,1 @@
+"""Records that every room shares. No jax, no I/O, no behaviour beyond validation."""
