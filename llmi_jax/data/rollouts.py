@@ -1,0 +1,206 @@
+"""Rollouts on disk: versioned parquet that pandas and `datasets` open, pictures beside it by hash.
+
+    WORKDIR/rollouts/{train,eval}/step=N/proc=P.parquet      one row per sample, `SCHEMA`
+    WORKDIR/images/<sha256>.png                              pictures, written once
+
+The columns `step`, `prompt`, `completion` and `advantage` are TRL's.
+"""
+
+import dataclasses
+import io
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from llmi_jax.core.errors import DataError, StorageError
+from llmi_jax.core.image import Image
+from llmi_jax.core.outcome import Attribution
+from llmi_jax.core.reward import Term
+from llmi_jax.core.trajectory import Trajectory
+from llmi_jax.core.verdict import Score, Verdict
+from llmi_jax.data.rollout import (
+  GATES,
+  PictureRef,
+  Piece,
+  Result,
+  RewardPart,
+  Rollout,
+  from_trajectory,
+  pictures,
+)
+from llmi_jax.data.rollout_schema import KEY, SCHEMA, VERSION
+from llmi_jax.services.files import write_atomically
+
+Kind = Literal['train', 'eval']
+_ARRAYS = {'tokens': np.int32, 'mask': bool, 'logp_sampled': np.float32, 'logp_full': np.float32}
+
+
+def path(workdir: str | os.PathLike, kind: Kind, step: int, process: int = 0) -> pathlib.Path:
+  """Where the rollouts of a step are kept."""
+  return pathlib.Path(workdir) / 'rollouts' / kind / f'step={step}' / f'proc={process}.parquet'
+
+
+def write(
+  workdir: str | os.PathLike,
+  kind: Kind,
+  step: int,
+  trajectories: Sequence[Trajectory],
+  weights: Mapping[str, float],
+  gates: Mapping[str, str] = GATES,
+  process: int = 0,
+) -> pathlib.Path:
+  """Writes the rollouts of one step, replacing the step's file if there is one.
+
+  Args:
+    workdir: the run's folder.
+    kind: `train` or `eval`.
+    step: names the file; a trajectory's own step is what its row says.
+    trajectories: this process's samples.
+    weights: reward weight by part name.
+    gates: for each gated part, the part whose value multiplies it.
+    process: index of this process.
+
+  Returns:
+    The file's path.
+
+  Raises:
+    StorageError: the work folder cannot be written.
+  """
+  images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
+  write_images(workdir, images.values())
+  rows = [_row(from_trajectory(t, weights, gates)) for t in trajectories]
+  buffer = io.BytesIO()
+  pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression='zstd')
+  target = path(workdir, kind, step, process)
+  write_atomically(target, buffer.getvalue())
+  return target
+
+
+def write_images(workdir: str | os.PathLike, images: Iterable[Image]) -> None:
+  """Writes pictures under their hashes; those that are there already are left alone."""
+  for image in images:
+    target = pathlib.Path(workdir) / 'images' / f'{image.sha256}.png'
+    if not target.exists():
+      write_atomically(target, image.png)
+
+
+def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterator[Rollout]:
+  """Yields rollouts of a file, or of every file below a folder in order of step and process.
+
+  Args:
+    source: a parquet file, a folder of them, or a missing folder, which has none.
+    ids: yields only these.
+
+  Raises:
+    DataError: a file is broken or of a newer version.
+  """
+  wanted = None if ids is None else pa.array(sorted(set(ids)), pa.string())
+  for file in files(source):
+    table = _open(file, None)
+    if wanted is not None:
+      table = table.filter(pc.field('id').isin(wanted))
+    for batch in table.to_batches(max_chunksize=256):
+      yield from map(_rollout, batch.to_pylist())
+
+
+def columns(source: str | os.PathLike, names: Sequence[str]) -> pa.Table:
+  """Some columns of all rows, in the order of `read`; costs a fraction of it."""
+  schema = pa.schema([SCHEMA.field(name) for name in names])
+  tables = [_open(file, list(names)).replace_schema_metadata(None).cast(schema) for file in files(source)]
+  return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def files(source: str | os.PathLike) -> list[pathlib.Path]:
+  """The parquet files of a file or folder in order of step and process."""
+  source = pathlib.Path(source)
+  if source.is_file():
+    return [source]
+  return sorted(source.rglob('*.parquet'), key=lambda file: [_number(part) for part in file.parts[-2:]])
+
+
+def remove_after(workdir: str | os.PathLike, step: int) -> None:
+  """Removes the rollouts of later steps, as a run does that goes back to a checkpoint."""
+  for folder in (pathlib.Path(workdir) / 'rollouts').glob('*/step=*'):
+    if _number(folder.name) > step:
+      try:
+        shutil.rmtree(folder)
+      except OSError as error:
+        raise StorageError(f'{folder} cannot be removed: {error.strerror}.') from error
+
+
+def _number(name: str) -> int:
+  found = re.search(r'\d+', name)
+  return int(found[0]) if found else -1
+
+
+def _open(file: pathlib.Path, names: list[str] | None) -> pa.Table:
+  try:
+    metadata = pq.read_schema(file).metadata or {}
+    version = metadata.get(KEY, b'').decode()
+    if version != str(VERSION):
+      raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
+    return pq.read_table(file, columns=names, partitioning=None)
+  except (pa.ArrowException, OSError) as error:
+    reason = str(error).splitlines()[0].rstrip('.')
+    raise DataError(f'{file} cannot be read as rollouts ({reason}); remove it.') from error
+
+
+def _row(rollout: Rollout) -> dict[str, Any]:
+  row = _plain(rollout)
+  row['timings'] = [{'name': name, 'seconds': seconds} for name, seconds in rollout.timings]
+  for piece in (*row['request'], *row['answer']):
+    if piece['picture']:
+      piece['picture']['path'] = PictureRef(**piece['picture']).path
+  return row
+
+
+def _plain(value: Any) -> Any:
+  """Dataclasses as dicts, tuples as lists, texts as UTF-8 can hold them."""
+  if isinstance(value, str):
+    return value.encode('utf-8', 'backslashreplace').decode()
+  if dataclasses.is_dataclass(value):
+    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+  if isinstance(value, tuple):
+    return [_plain(item) for item in value]
+  return value
+
+
+_ARRAYS = {'tokens': np.int32, 'mask': bool, 'logp_sampled': np.float32, 'logp_full': np.float32}
+
+
+def _rollout(row: dict[str, Any]) -> Rollout:
+  arrays = {name: np.asarray(row[name], dtype) for name, dtype in _ARRAYS.items()}
+  records: dict[str, Any] = {
+    'required_tools': tuple(row['required_tools']),
+    'category': tuple(row['category']),
+    'request': tuple(map(_piece, row['request'])),
+    'answer': tuple(map(_piece, row['answer'])),
+    'verdicts': tuple(map(_verdict, row['verdicts'])),
+    'parts': tuple(RewardPart(**part) for part in row['parts']),
+    'diagnostics': tuple(Term(**term) for term in row['diagnostics']),
+    'timings': tuple((t['name'], t['seconds']) for t in row['timings']),
+  }
+  return Rollout(**{**row, **arrays, **records})
+
+
+def _piece(row: dict[str, Any]) -> Piece:
+  picture, result = row['picture'], row['result']
+  if picture:
+    picture = PictureRef(picture['sha256'], picture['width'], picture['height'], picture['source'])
+  if result:
+    credit = result['attribution']
+    result = Result(**{**result, 'attribution': Attribution(**credit) if credit else None})
+  return Piece(**{**row, 'picture': picture, 'result': result})
+
+
+def _verdict(row: dict[str, Any]) -> Verdict:
+  scores: Any = tuple(Score(**score) for score in row['scores'])
+  return Verdict(**{**row, 'scores': scores})
