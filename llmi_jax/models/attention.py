@@ -1,0 +1,77 @@
+"""Grouped-query attention over one or several key/value parts.
+
+Parts are merged exactly by their log-sum-exp, which equals one softmax over their concatenation. Softmax
+runs in float32.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+# Finite, so that a row without any live key stays finite (0·∞ would poison gradients).
+MASKED = -1e30
+
+
+class Part(NamedTuple):
+  """Keys and values that queries read.
+
+  Attributes:
+    k: [X, K, S, H], where X divides the queries' B: rows are X groups of B/X neighbours.
+    v: as k.
+    mask: bool, broadcastable to [X, B/X, T, S].
+  """
+
+  k: Array
+  v: Array
+  mask: Array
+
+
+def attend(q: Array, parts: Sequence[Part]) -> Array:
+  """Softmax attention.
+
+  Args:
+    q: [B, N, T, H].
+    parts: what to read; see `Part`.
+
+  Returns:
+    [B, N, T, H] in q's dtype.
+  """
+  reads = [_read(q, part) for part in parts]
+  if len(reads) == 1:
+    out, _, total = reads[0]
+    return (out / total[..., None]).astype(q.dtype)
+  top = jnp.max(jnp.stack([top for _, top, _ in reads]), 0)
+  shares = [jnp.exp(own - top) for _, own, _ in reads]
+  total = sum(share * own for share, (_, _, own) in zip(shares, reads))
+  out = sum(share[..., None] * own for share, (own, _, _) in zip(shares, reads))
+  return (out / total[..., None]).astype(q.dtype)
+
+
+def _read(q: Array, part: Part) -> tuple[Array, Array, Array]:
+  """One part's unnormalised output [B, N, T, H], largest logit and sum of exponentials [B, N, T].
+
+  Queries that read the same keys become one matrix: [B, N, T, H] → [X, K, R·G·T, H].
+  """
+  b, n, t, h = q.shape
+  groups, kv_heads, slots, _ = part.k.shape
+  rows, heads = b // groups, n // kv_heads
+  folded = q.reshape(groups, rows, kv_heads, heads, t, h).transpose(0, 2, 1, 3, 4, 5)
+  folded = folded.reshape(groups, kv_heads, rows * heads * t, h)
+  logits = jnp.einsum('XKTH,XKSH->XKTS', folded, part.k, preferred_element_type=jnp.float32)
+  logits = logits.reshape(groups, kv_heads, rows, heads, t, slots) * h**-0.5
+  logits = jnp.where(part.mask[:, None, :, None], logits, MASKED)
+  # The maximum only guards against overflow; its gradient cancels.
+  top = jax.lax.stop_gradient(logits.max(-1))
+  weight = jnp.exp(logits - top[..., None])
+  total = weight.sum(-1)
+  weight = weight.reshape(groups, kv_heads, rows * heads * t, slots).astype(part.v.dtype)
+  out = jnp.einsum('XKTS,XKSH->XKTH', weight, part.v, preferred_element_type=jnp.float32)
+
+  def unfold(x):
+    return x.transpose(0, 2, 1, 3, 4, *range(5, x.ndim)).reshape(b, n, t, *x.shape[5:])
+
+  out = out.reshape(groups, kv_heads, rows, heads, t, h)
+  return unfold(out), unfold(top), unfold(total)

@@ -1,0 +1,40 @@
+"""Log importance ratios: the one function in which GRPO and GSPO differ."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+Kind = Literal['token', 'sequence', 'sequence_token']
+
+
+def log_ratios(logp: Array, old: Array, mask: Array, kind: Kind = 'token', *, bound: float = 20.0) -> Array:
+  """Log importance ratio per token, clamped to ±`bound` so that its exponential stays finite.
+
+  Args:
+    logp: [B, T] under the policy being trained.
+    old: [B, T] under the policy that the surrogate is taken around; no gradient flows through it.
+    mask: [B, T], 1 on sampled tokens.
+    kind: `token` is GRPO/PPO, δ_t = ℓ_t − ℓ°_t; `sequence` is GSPO (arXiv 2507.18071 eq. 7), the masked
+      mean of δ in every place; `sequence_token` is GSPO-token (eq. 14), equal in value, with the gradient
+      of token t alone.
+
+  Returns:
+    [B, T] float32, 0 where masked.
+
+  Raises:
+    ValueError: the kind's name is unknown.
+  """
+  live = mask > 0
+  delta = jnp.where(live, logp - jax.lax.stop_gradient(old), 0.0)
+  if kind == 'token':
+    return jnp.clip(delta, -bound, bound)
+  mean = delta.sum(-1, keepdims=True) / jnp.maximum(live.sum(-1, keepdims=True), 1)
+  mean = jnp.clip(mean, -bound, bound)
+  if kind == 'sequence':
+    return jnp.where(live, mean, 0.0)
+  if kind == 'sequence_token':
+    token = jnp.where(live, logp, 0.0)
+    return jnp.where(live, token - jax.lax.stop_gradient(token) + jax.lax.stop_gradient(mean), 0.0)
+  raise ValueError(f'Unknown ratio {kind!r}; known are token, sequence and sequence_token.')

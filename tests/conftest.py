@@ -1,0 +1,50 @@
+"""Strict defaults for every test: eight CPU devices, no silent promotion of ranks or dtypes."""
+
+import os
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+flags = os.environ.get('XLA_FLAGS', '')
+if 'xla_force_host_platform_device_count' not in flags:
+  os.environ['XLA_FLAGS'] = f'{flags} --xla_force_host_platform_device_count=8'.strip()
+
+import pathlib
+import tempfile
+
+import jax
+import pytest
+
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'llmi_jax-test-xla'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+
+
+@pytest.fixture(scope='session')
+def tiny_hf(tmp_path_factory):
+  """A random Qwen3 made and saved by transformers: (folder, torch model)."""
+  torch = pytest.importorskip('torch')
+  from transformers import Qwen3Config, Qwen3ForCausalLM
+
+  torch.manual_seed(0)
+  config = Qwen3Config(
+    vocab_size=160,
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    max_position_embeddings=512,
+    tie_word_embeddings=True,
+    bos_token_id=None,
+    eos_token_id=1,
+    pad_token_id=0,
+    rope_parameters={'rope_type': 'default', 'rope_theta': 1e6},
+  )
+  model = Qwen3ForCausalLM(config).eval()
+  with torch.no_grad():
+    for parameter in model.parameters():
+      parameter.add_(torch.randn_like(parameter) * 0.05)
+  folder = tmp_path_factory.mktemp('tiny_hf')
+  model.save_pretrained(folder)
+  return folder, model

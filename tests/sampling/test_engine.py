@@ -1,0 +1,102 @@
+"""What is sampled does not depend on how it was batched, and greedy equals transformers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llmi_jax import programs
+from llmi_jax.core.errors import DataError
+from llmi_jax.models.decoder import decode_view, forward, unembed
+from llmi_jax.sampling.engine import Engine, EngineConfig, Request
+from llmi_jax.sampling.keys import row_keys
+from llmi_jax.sampling.logits import Sampling
+from llmi_jax.weights.load import load
+
+SIZES = EngineConfig(
+  groups=2, samples=3, prompt_slots=10, response_slots=12, chunk=4, vocab=160, width=32, stops=(1,), banned=(0,)
+)
+
+
+@pytest.fixture(scope='module')
+def policy(tiny_hf):
+  model, config = load(tiny_hf[0])
+  return decode_view(model), model, config
+
+
+def _prompts(count, seed=0):
+  rng = np.random.default_rng(seed)
+  return [rng.integers(2, 160, rng.integers(2, 10)).astype(np.int32) for _ in range(count)]
+
+
+def _run(policy, sizes, prompts, samples, order=None):
+  engine = Engine(programs.sampler(policy[2], sizes), sizes)
+  tasks = np.repeat(np.arange(len(prompts)), samples)
+  keys = row_keys(0, 'eval', 3, tasks, np.tile(np.arange(samples), len(prompts))).reshape(len(prompts), samples)
+  for i in order or range(len(prompts)):
+    engine.submit(Request(i, prompts[i], keys[i], 12))
+  out = {}
+  while engine.busy:
+    for sample in engine.step(policy[0]):
+      out[sample.id, sample.sample] = sample
+  return out
+
+
+def test_same_tokens_in_any_batch_order_and_slot(policy):
+  prompts = _prompts(5)
+  alone = dataclasses.replace(SIZES, groups=1, samples=3, chunk=3)
+  one, two = _run(policy, SIZES, prompts, 3), _run(policy, alone, prompts, 3, order=[4, 2, 0, 1, 3])
+  assert one.keys() == two.keys() and len(one) == 15
+  for key in one:
+    np.testing.assert_array_equal(one[key].tokens, two[key].tokens)
+    np.testing.assert_allclose(one[key].logp_full, two[key].logp_full, atol=1e-5)
+
+
+def test_greedy_equals_transformers(policy, tiny_hf):
+  import torch
+
+  sizes = dataclasses.replace(SIZES, samples=1, sampling=Sampling(0), banned=())
+  prompts = _prompts(4, seed=5)
+  ours = _run(policy, sizes, prompts, 1)
+  for i, prompt in enumerate(prompts):
+    ids = torch.from_numpy(prompt).long()[None]
+    with torch.no_grad():
+      out = tiny_hf[1].generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+    np.testing.assert_array_equal(ours[i, 0].tokens, out[0, len(prompt) :].numpy())
+
+
+def test_logprobs_equal_a_whole_forward_pass(policy):
+  view, model, config = policy
+  sizes = dataclasses.replace(SIZES, sampling=Sampling(0.7))
+  prompts = _prompts(2, seed=3)
+  for (i, _), sample in _run(policy, sizes, prompts, 3).items():
+    tokens = np.concatenate([prompts[i], sample.tokens])[None]
+    positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    hidden, _, _ = forward(model, jnp.asarray(tokens), positions, jnp.array([tokens.shape[1]]), config=config)
+    logits = np.array(unembed(model, hidden))[0, len(prompts[i]) - 1 : -1]
+    at = np.arange(len(sample.tokens)), sample.tokens
+    np.testing.assert_allclose(jax.nn.log_softmax(logits)[at], sample.logp_full, atol=1e-5)
+    logits[:, 0] = -1e30
+    np.testing.assert_allclose(jax.nn.log_softmax(logits / 0.7)[at], sample.logp_sampled, atol=1e-5)
+
+
+def test_no_banned_token_is_drawn_and_limits_hold(policy):
+  banned = tuple(range(2, 150))
+  out = _run(policy, dataclasses.replace(SIZES, banned=banned), _prompts(3), 3)
+  for sample in out.values():
+    assert not set(sample.tokens.tolist()) & set(banned)
+    assert len(sample.tokens) <= 12
+    assert (sample.finish == 'stop') == (sample.tokens[-1] == 1)
+
+
+def test_bad_requests_are_refused(policy):
+  engine = Engine(programs.sampler(policy[2], SIZES), SIZES)
+  keys = row_keys(0, 'eval', 0, np.zeros(3), np.arange(3))
+  with pytest.raises(DataError, match='11 tokens'):
+    engine.submit(Request('long', np.ones(11, np.int32), keys, 4))
+  with pytest.raises(DataError, match='0 tokens'):
+    engine.submit(Request('empty', np.ones(0, np.int32), keys, 4))
+  with pytest.raises(DataError, match='banned'):
+    Engine(programs.sampler(policy[2], SIZES), dataclasses.replace(SIZES, banned=tuple(range(160))))
