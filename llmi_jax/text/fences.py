@@ -22,14 +22,17 @@ class State:
   """What earlier lines left open.
 
   Attributes:
-    containers: from outermost to innermost; 0 is a block quote, a positive number the indent of a list item's content.
+    containers: from outermost to innermost; 0 is a block quote, a positive number the indent of a list
+      item's content.
     fence: the marks that opened the fence around the next line, or none.
     paragraph: whether the next line may continue a paragraph.
+    empty: whether the innermost container is a list item without content, which a blank line ends.
   """
 
   containers: tuple[int, ...] = ()
   fence: str = ''
   paragraph: bool = False
+  empty: bool = False
 
 
 class Fences:
@@ -88,7 +91,8 @@ def step(state: State, line: str) -> State:
     closes = re.match(rf' {{0,3}}{state.fence[0]}{{{len(state.fence)},}}\s*\Z', rest)
     return State(state.containers) if closes else state
   if not rest.strip():
-    return State(state.containers[:matched])
+    ends_item = state.empty and matched == len(state.containers)
+    return State(state.containers[: matched - ends_item])
   if state.fence:
     return _open(State(state.containers), matched, rest)
   return _open(state, matched, rest)
@@ -144,7 +148,7 @@ def _open(state: State, matched: int, rest: str) -> State:
     if not width:
       return State(state.containers if continues else containers, paragraph=True)
     containers, rest, continues = (*containers, indent + width), rest[width:], False
-  return State(containers)
+  return State(containers, empty=containers[-1] != _QUOTE)
 
 
 def _item_width(rest: str, interrupts: bool) -> int:

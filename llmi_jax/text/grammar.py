@@ -2,16 +2,15 @@
 
 Only `<imgen>`, exactly, opens a tag. It ends at the earliest `}` + spaces + `</imgen>` that has a reading,
 the strict one before the repaired one; a reading never crosses the next `<imgen>`. At most `tag.MAX_ENDS`
-such ends within `tag.MAX_LENGTH` characters are tried. A tag without a reading is `Malformed`: a closed one up
-to its first `</imgen>`; an unclosed one up to the next `<imgen>`, the next `<think>` or the end, so that the
-next good tag lives and nothing inside a thought runs.
+such ends within `tag.MAX_LENGTH` characters are tried. A tag without a reading is `Malformed`: a closed one
+up to its first `</imgen>`; an unclosed one up to the next `<imgen>`, the next `<think>` or the end, so that
+the next good tag lives and nothing inside a thought runs.
 
 Every closed tag takes an image position, well formed or not; input images take the first ones. A tag in a
-Markdown code fence is `Malformed`; inline code and HTML comments are plain text around a tag. `<think>` opens a
-`Thought` that lasts to `</think>` or the end; a `</think>` alone is text.
+Markdown code fence is `Malformed`; inline code and HTML comments are plain text around a tag. `<think>` opens
+a `Thought` that lasts to `</think>` or the end; a `</think>` alone is text.
 """
 
-import dataclasses
 from collections.abc import Iterable, Sequence
 
 from llmi_jax.core.document import Document, Malformed, Segment, Text, Thought, ToolCall
@@ -59,9 +58,10 @@ def _join(texts: list[Segment]) -> Text:
 class Parser:
   """Takes a response apart while it is being written.
 
-  Whatever the chunks, `merge` of all that `feed` and `close` return is the same. A tag comes out as soon as its
-  end is certain, and never changes afterwards. (One case waits for the end of a line: a tag behind three
-  backticks, which are a fence or inline code depending on what follows.) Text comes out in pieces of any size.
+  Whatever the chunks, `merge` of all that `feed` and `close` return is the same. A tag comes out as soon as
+  its end is certain, and never changes afterwards. (One case waits for the end of a line: a tag behind three
+  backticks, which are a fence or inline code depending on what follows.) Text comes out in pieces of any
+  size.
   """
 
   def __init__(self, specs: Sequence[ToolSpec], inputs: int = 0):
