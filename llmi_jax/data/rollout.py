@@ -19,8 +19,8 @@ from llmi_jax.core.task import ImagePart, Task
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.core.verdict import Verdict
 
-# Which part's value multiplies a part: the visual score counts only as far as the rule score allows.
-GATES = {'mllm': 'rule'}
+# Gates by name, as `rl/gate` knows them: which part's value multiplies which part.
+GATES = {'paper': {'mllm': 'rule'}, 'all': {'llm': 'rule', 'mllm': 'rule'}, 'none': {}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,15 +176,13 @@ class Rollout:
   origin: str = ''
 
 
-def from_trajectory(
-  trajectory: Trajectory, weights: Mapping[str, float], gates: Mapping[str, str] = GATES
-) -> Rollout:
+def from_trajectory(trajectory: Trajectory, weights: Mapping[str, float], gate: str = 'paper') -> Rollout:
   """Flattens a trajectory.
 
   Args:
     trajectory: a finished sample.
     weights: reward weight by part name; parts without one count 0.
-    gates: for each gated part, the part whose value multiplies it.
+    gate: a key of `GATES`.
   """
   task, turns, answer = trajectory.task, trajectory.turns, trajectory.answer
   join = lambda field, dtype: np.concatenate([np.zeros(0, dtype), *(getattr(t, field) for t in turns)])
@@ -197,7 +195,7 @@ def from_trajectory(
     completion='\n'.join(t.text for t in turns),
     answer=tuple(_pieces(answer, [t.document for t in turns])),
     verdicts=answer.verdicts,
-    parts=_reward_parts(answer.reward, weights, gates),
+    parts=_reward_parts(answer.reward, weights, GATES[gate]),
     diagnostics=answer.reward.diagnostics if answer.reward else (),
     reward=trajectory.reward,
     advantage=float(trajectory.advantage),
@@ -215,7 +213,7 @@ def from_answer(
   answer: Answer,
   task: Task,
   weights: Mapping[str, float] | None = None,
-  gates: Mapping[str, str] = GATES,
+  gate: str = 'paper',
 ) -> Rollout:
   """Flattens an answer that has no tokens behind it: a remote model's, a file's, a generated one."""
   return Rollout(
@@ -226,7 +224,7 @@ def from_answer(
     completion=answer.document.response if answer.document else '',
     answer=tuple(_pieces(answer, [answer.document] if answer.document else [])),
     verdicts=answer.verdicts,
-    parts=_reward_parts(answer.reward, weights or {}, gates),
+    parts=_reward_parts(answer.reward, weights or {}, GATES[gate]),
     diagnostics=answer.reward.diagnostics if answer.reward else (),
     origin=answer.origin,
   )

@@ -27,7 +27,6 @@ from llmi_jax.core.reward import Term
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.core.verdict import Score, Verdict
 from llmi_jax.data.rollout import (
-  GATES,
   PictureRef,
   Piece,
   Result,
@@ -54,7 +53,7 @@ def write(
   step: int,
   trajectories: Sequence[Trajectory],
   weights: Mapping[str, float],
-  gates: Mapping[str, str] = GATES,
+  gate: str = 'paper',
   process: int = 0,
 ) -> pathlib.Path:
   """Writes the rollouts of one step, replacing the step's file if there is one.
@@ -65,7 +64,7 @@ def write(
     step: names the file; a trajectory's own step is what its row says.
     trajectories: this process's samples.
     weights: reward weight by part name.
-    gates: for each gated part, the part whose value multiplies it.
+    gate: a key of `data.rollout.GATES`, which says what multiplies what.
     process: index of this process.
 
   Returns:
@@ -76,7 +75,7 @@ def write(
   """
   images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
   write_images(workdir, images.values())
-  rows = [_row(from_trajectory(t, weights, gates)) for t in trajectories]
+  rows = [_row(from_trajectory(t, weights, gate)) for t in trajectories]
   buffer = io.BytesIO()
   pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression='zstd')
   target = path(workdir, kind, step, process)

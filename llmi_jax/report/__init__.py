@@ -1,0 +1,1 @@
+"""What people look at: a run's report and single documents as pages or Markdown."""

@@ -1,0 +1,27 @@
+"""One colour per tool, reward part and phase, the same wherever it appears."""
+
+import zlib
+
+# Names of classes in `style.css`.
+_KNOWN = {
+  'search': 'h-blue',
+  'diffusion': 'h-violet',
+  'code': 'h-green',
+  'edit': 'h-orange',
+  'reward': 'h-ink',
+  'rule': 'h-slate',
+  'llm': 'h-teal',
+  'mllm': 'h-rose',
+  'generate': 'h-blue',
+  'tools': 'h-orange',
+  'judge': 'h-rose',
+  'update': 'h-teal',
+  'tokens': 'h-blue',
+  'norm': 'h-slate',
+}
+_OTHERS = ('h-gold', 'h-violet', 'h-teal', 'h-rose', 'h-green', 'h-orange')
+
+
+def of(name: str) -> str:
+  """The class that colours `name`; unknown names get a lasting one of their own."""
+  return _KNOWN.get(name) or _OTHERS[zlib.crc32(name.encode('utf-8', 'replace')) % len(_OTHERS)]

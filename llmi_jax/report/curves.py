@@ -1,0 +1,45 @@
+"""Which figures of `metrics.jsonl` become charts."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmi_jax.report.charts import Chart, Series
+
+_PARTS = ('rule', 'llm', 'mllm')
+_PHASES = ('generate', 'tools', 'judge', 'update')
+
+
+def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
+  """The charts that the lines have values for."""
+  if not lines:
+    return []
+  steps = tuple(int(line['step']) for line in lines)
+  tools = sorted({key.split('/')[1] for line in lines for key in line if key.startswith('tools/')})
+
+  def series(name: str, key: str, strong: bool = False) -> Series:
+    return Series(name, tuple(line.get(key) for line in lines), strong)
+
+  parts = tuple(series(part, f'reward/{part}') for part in _PARTS)
+  calls = tuple(series(tool, f'tools/{tool}/calls') for tool in tools)
+  success = tuple(series(tool, f'tools/{tool}/success_rate') for tool in tools)
+  phases = tuple(series(phase, f'time/{phase}') for phase in _PHASES)
+  length = (series('tokens', 'rollout/length_mean', True),)
+  gradient = (series('norm', 'grad_norm', True),)
+  drawn = (
+    Chart(
+      'Reward and its parts', 'score', steps, (series('reward', 'reward/mean', True), *parts), whole=True
+    ),
+    Chart('Tool calls', 'calls per step', steps, calls),
+    Chart('Tool success', 'share of calls', steps, success, whole=True),
+    Chart('Where the time goes', 'seconds per step', steps, phases, stacked=True),
+    Chart('Response length', 'mean tokens', steps, length),
+    Chart('Gradient norm', 'global norm', steps, gradient),
+  )
+  return [c for c in map(_filled, drawn) if c.series]
+
+
+def _filled(chart: Chart) -> Chart:
+  """The chart without lines that have no value at all."""
+  kept = tuple(s for s in chart.series if any(value is not None for value in s.values))
+  return dataclasses.replace(chart, series=kept)

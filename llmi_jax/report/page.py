@@ -1,0 +1,176 @@
+"""A run's report: one HTML file that needs nothing from anywhere."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from llmi_jax import metrics
+from llmi_jax.core.errors import DataError
+from llmi_jax.data.rollout import Rollout
+from llmi_jax.report import charts, curves, gallery, shell
+from llmi_jax.report.pictures import Pictures, from_folder
+from llmi_jax.report.render import Sibling, render, request_html
+from llmi_jax.services.files import write_atomically
+
+NAME = 'report.html'
+MOST_BYTES = 25 << 20
+_BUDGETS = (20 << 20, 8 << 20, 0)  # bytes of pictures, tried in turn until the page is small enough
+
+# Shares among an evaluation's figures: key, name, meaning.
+_FIGURES = (
+  ('reward', 'Reward', 'what training raises: the gated sum of the next three'),
+  ('rule', 'Image rule', 'how well the number of images follows the rule'),
+  ('llm', 'Text judge', 'score of text and tags'),
+  ('mllm', 'Visual judge', 'score of images against text and request'),
+  ('valid_tag_rate', 'Valid tags', 'share of tags that are well formed'),
+  ('image_rule_rate', 'Rule kept', 'share of answers with as many images as asked for'),
+  ('tool_accuracy', 'Right tools', 'share of tasks whose required tools are exactly those that succeeded'),
+)
+
+_SECTIONS = (
+  ('best', 'Best', 'The highest rewards in training, one sample per task, later ones first among equals.'),
+  ('worst', 'Worst', 'The lowest rewards in the last quarter of training, one sample per task.'),
+  (
+    'failed',
+    'Failed',
+    'From the last quarter of training: samples that could not be scored through no fault of the policy, '
+    'then those with the most missing images.',
+  ),
+)
+
+
+class Figure(NamedTuple):
+  """A row of the evaluation table; `before` or `after` is None where it was not measured."""
+
+  name: str
+  meaning: str
+  before: float | None
+  after: float | None
+
+  @property
+  def change(self) -> float | None:
+    return None if self.before is None or self.after is None else self.after - self.before
+
+
+def build(workdir: str | os.PathLike) -> pathlib.Path:
+  """Writes `report.html` from what a run has left so far; an unfinished run gives a report of its beginning.
+
+  Returns:
+    The report's path.
+
+  Raises:
+    DataError: the run has a broken config, metrics, summary or rollout file.
+    StorageError: the report cannot be written.
+  """
+  workdir = pathlib.Path(workdir)
+  html = b''
+  for budget in _BUDGETS:
+    html = _html(workdir, budget).encode()
+    if len(html) <= MOST_BYTES:
+      break
+  write_atomically(workdir / NAME, html)
+  return workdir / NAME
+
+
+def flatten(config: Mapping[str, Any], prefix: str = '') -> list[tuple[str, str]]:
+  """Dotted names and values of a nested configuration."""
+  rows = []
+  for name, value in config.items():
+    if isinstance(value, Mapping) and value:
+      rows += flatten(value, f'{prefix}{name}.')
+    else:
+      rows.append((prefix + name, value if isinstance(value, str) else json.dumps(value)))
+  return rows
+
+
+def evaluation(summary: Mapping[str, Any]) -> list[Figure]:
+  """The shares that were measured before or after training."""
+  before, after = summary.get('eval_before') or {}, summary.get('eval_after') or {}
+  rows = [Figure(name, meaning, before.get(key), after.get(key)) for key, name, meaning in _FIGURES]
+  return [row for row in rows if row.before is not None or row.after is not None]
+
+
+def _html(workdir: pathlib.Path, budget: int) -> str:
+  lines, summary, config = metrics.read(workdir), metrics.read_summary(workdir), _config(workdir)
+  chosen = gallery.choose(workdir)
+  album = Pictures(from_folder(workdir), budget)
+  name = workdir.resolve().name
+  pairs = [_pair(pair, album) for pair in chosen.pairs]
+  sections = [
+    (key, title, rule, _cards(getattr(chosen, key), chosen.siblings, album)) for key, title, rule in _SECTIONS
+  ]
+  template = shell.environment().get_template('page.html')
+  body = template.render(
+    name=name,
+    facts=_facts(lines, summary, config, chosen.counts),
+    finished=bool(summary),
+    steps=len(lines),
+    evaluation=evaluation(summary),
+    evaluated=summary.get('eval_after') or summary.get('eval_before') or {},
+    charts=[charts.draw(chart) for chart in curves.charts(lines)],
+    pairs=pairs,
+    sections=[section for section in sections if section[3]],
+    config=flatten(config),
+    dropped=album.dropped,
+  )
+  return shell.page(f'{name}, run report', Markup(body))
+
+
+def _pair(pair: gallery.Pair, album: Pictures) -> dict[str, Any]:
+  before, after = pair.before, pair.after
+  return {
+    'task': before.task,
+    'change': (after.reward or 0) - (before.reward or 0),
+    'request': request_html(before, album),
+    'cards': [
+      render(before, album, request=False, label=f'Before, step {before.step}'),
+      render(after, album, request=False, label=f'After, step {after.step}'),
+    ],
+  }
+
+
+def _cards(
+  rollouts: Sequence[Rollout], siblings: Mapping[str, Sequence[Sibling]], album: Pictures
+) -> list[Markup]:
+  return [render(r, album, siblings=siblings.get(r.id, ())) for r in rollouts]
+
+
+def _facts(
+  lines: Sequence[Mapping[str, Any]],
+  summary: Mapping[str, Any],
+  config: Mapping[str, Any],
+  counts: Mapping[str, int],
+) -> list[tuple[str, str]]:
+  """What stands under the title."""
+  settings = dict(flatten(config))
+  seconds = summary.get('seconds') or sum(
+    v for line in lines for k, v in line.items() if k.startswith('time/') and v
+  )
+  facts = [('steps', f'{summary.get("steps", len(lines)):,}'), ('time', metrics.duration(seconds))]
+  if 'params' in summary:
+    facts.append(('parameters', _millions(summary['params'])))
+  facts.append(('samples', f'{counts["train"]:,}'))
+  if 'seed' in settings:
+    facts.append(('seed', settings['seed']))
+  return facts
+
+
+def _millions(count: float) -> str:
+  for size, unit in ((1e9, 'B'), (1e6, 'M'), (1e3, 'k')):
+    if count >= size:
+      return f'{count / size:.2f} {unit}'
+  return f'{count:.0f}'
+
+
+def _config(workdir: pathlib.Path) -> dict[str, Any]:
+  path = workdir / 'config.json'
+  if not path.exists():
+    return {}
+  try:
+    return json.loads(path.read_bytes())
+  except ValueError as error:
+    raise DataError(f'{path} is no JSON; restore it from the run that wrote it.') from error
