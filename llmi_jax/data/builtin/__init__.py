@@ -1,0 +1,1 @@
+"""The built-in tasks: words, topics of each split, families of requests, the generator."""

@@ -1,0 +1,106 @@
+import itertools
+import re
+
+import pytest
+
+from llmi_jax.core.rubric import Mentions, Plots, Shows, criteria
+from llmi_jax.data.builtin import generate, words
+from llmi_jax.data.builtin.topics import SPLITS, TOPICS, content_words
+
+
+@pytest.fixture(scope='module')
+def splits():
+  return {split: generate.tasks(split) for split in SPLITS}
+
+
+def test_every_split_is_large_enough(splits):
+  assert len(splits['train']) >= 600
+  assert len(splits['validation']) >= 100
+  assert len(splits['test']) >= 100
+
+
+def test_tasks_are_the_same_at_every_call(splits):
+  assert generate.tasks('test') == splits['test']
+
+
+def test_ids_are_unique(splits):
+  ids = [task.id for tasks in splits.values() for task in tasks]
+  assert len(set(ids)) == len(ids)
+
+
+def test_no_subject_series_or_row_of_numbers_stands_in_two_splits(splits):
+  def content(tasks):
+    found = [c for task in tasks for c in criteria(task.rubric)]
+    names = {c.what for c in found if isinstance(c, Mentions | Shows | Plots)}
+    return names | {c.values for c in found if isinstance(c, Plots)}
+
+  for a, b in itertools.combinations(SPLITS, 2):
+    assert not content(splits[a]) & content(splits[b])
+    assert not TOPICS[a].words & TOPICS[b].words
+    assert not {i.sha256 for t in splits[a] for i in t.input_images} & {
+      i.sha256 for t in splits[b] for i in t.input_images
+    }
+
+
+def test_every_rule_and_tool_set_occurs_in_every_split(splits):
+  for tasks in splits.values():
+    assert {task.image_rule.image_num for task in tasks} == {-1, 0, 99, 1, 2, 3, 4}
+    assert {task.required_tools for task in tasks} == {
+      *((), ('search',), ('code',), ('edit',)),
+      *(('edit', 'search'), ('code', 'edit'), ('code', 'search')),
+    }
+
+
+def test_twins_share_content_and_only_the_explicit_one_names_its_tools(splits):
+  for tasks in splits.values():
+    by_id = {task.id: task for task in tasks}
+    for task in tasks:
+      twin = by_id[task.twin]
+      assert twin.twin == task.id and twin.cue != task.cue
+      assert (twin.rubric, twin.image_rule, twin.input_images) == (
+        task.rubric,
+        task.image_rule,
+        task.input_images,
+      )
+      named = {
+        tool for tool in ('search', 'code', 'edit', 'diffusion') if tool in task.question.lower().split()
+      }
+      plain = {word.strip('.') for word in task.question.lower().split()}
+      named = plain & {'search', 'code', 'edit', 'diffusion'}
+      assert named == (set(task.required_tools) if task.cue == 'explicit' else set())
+
+
+def test_requests_are_short_and_name_content_mid_sentence(splits):
+  for task in itertools.chain(*splits.values()):
+    assert len(task.question.split()) <= 40
+    for criterion in criteria(task.rubric):
+      assert f' {criterion.what}' in task.question
+      if isinstance(criterion, Plots):
+        assert len(criterion.values) <= 6 and max(criterion.values) < 100
+
+
+def test_edit_tasks_hold_their_pictures_and_others_none(splits):
+  for task in itertools.chain(*splits.values()):
+    inputs = {'input': 1, 'second_input': 2, 'twice': 1}.get(task.category[-1], 0)
+    assert len(task.input_images) == inputs
+
+
+def test_stream_never_says_a_held_out_word():
+  held_out = TOPICS['validation'].words | TOPICS['test'].words
+  for task in itertools.islice(generate.stream(0), 3000):
+    assert not set(re.findall(r'\w+', task.question.lower())) & held_out
+
+
+def test_stream_depends_on_its_seed_alone_and_its_vocabulary_is_large():
+  first = list(itertools.islice(generate.stream(7), 1500))
+  assert first[:50] == list(itertools.islice(generate.stream(7), 50))
+  assert first[:50] != list(itertools.islice(generate.stream(8), 50))
+  seen = content_words(c.what for task in first for c in criteria(task.rubric))
+  assert len(seen) > 1000
+
+
+def test_vocabulary_holds_no_held_out_word():
+  held_out = TOPICS['validation'].words | TOPICS['test'].words
+  vocabulary = {*words.NOUNS, *words.ADJECTIVES, *words.MEASURES, *' '.join(words.PLACES).split()}
+  assert not vocabulary & held_out
+  assert not {words.plural(word) for word in vocabulary} & held_out
