@@ -19,7 +19,7 @@ _KNOWN = {
   'tokens': 'h-blue',
   'norm': 'h-slate',
 }
-_OTHERS = ('h-gold', 'h-violet', 'h-teal', 'h-rose', 'h-green', 'h-orange')
+_OTHERS = ('h-gold', 'h-brown', 'h-cyan')  # unlike those of tools and parts
 
 
 def of(name: str) -> str:

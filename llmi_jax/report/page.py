@@ -94,6 +94,17 @@ def evaluation(summary: Mapping[str, Any]) -> list[Figure]:
   return [row for row in rows if row.before is not None or row.after is not None]
 
 
+def _evaluated(summary: Mapping[str, Any]) -> str:
+  """What the evaluation table was measured on."""
+  before, after = summary.get('eval_before') or {}, summary.get('eval_after') or {}
+  last = after or before
+  words = f'On {last.get("n_tasks", "the")} held-out tasks, '
+  words += 'the same before and after training.' if before and after else 'once.'
+  if lost := last.get('n_unscorable'):
+    words += f' {lost} could not be scored in the last evaluation and are left out of its means.'
+  return words
+
+
 def _html(workdir: pathlib.Path, budget: int) -> str:
   lines, summary, config = metrics.read(workdir), metrics.read_summary(workdir), _config(workdir)
   chosen = gallery.choose(workdir)
@@ -110,7 +121,7 @@ def _html(workdir: pathlib.Path, budget: int) -> str:
     finished=bool(summary),
     steps=len(lines),
     evaluation=evaluation(summary),
-    evaluated=summary.get('eval_after') or summary.get('eval_before') or {},
+    evaluated=_evaluated(summary),
     charts=[charts.draw(chart) for chart in curves.charts(lines)],
     pairs=pairs,
     sections=[section for section in sections if section[3]],

@@ -1,17 +1,21 @@
 """Hostile text made safe to show: nothing in it runs, loads, hides or reorders what stands around it.
 
-Three walls: markdown-it renders with raw HTML and pictures off, nh3 lets only the tags below through, and the
-page's Content-Security-Policy forbids everything else.
+Three walls: markdown-it renders with raw HTML off and pictures as text, nh3 lets only the tags below
+through, and the page's Content-Security-Policy forbids everything else.
 """
 
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 
 import nh3
 from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererProtocol
 from markdown_it.rules_core import StateCore
-from markupsafe import Markup
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from markupsafe import Markup, escape
 
 LIMIT = 12_000  # characters of one text; what is cut is said
 _GROWTH = (
@@ -60,6 +64,7 @@ def prose(text: str, limit: int = LIMIT, heading: int = 4) -> Markup:
     html,
     tags=_TAGS,
     attributes={'a': {'href'}},
+    attribute_filter=_kept,
     set_tag_attribute_values=_DIRECTION,
     url_schemes={'http', 'https'},
     link_rel='noopener noreferrer nofollow',
@@ -93,6 +98,11 @@ def link(address: str) -> bool:
   return bool(re.match(r'https?://[^\s<>"]+$', address)) and not _HIDDEN.search(address)
 
 
+def _kept(tag: str, attribute: str, value: str) -> str | None:
+  """An attribute's value; links lead to the web or nowhere, a path on the reader's disk included."""
+  return value if attribute != 'href' or link(value) else None
+
+
 def _note(words: str) -> Markup:
   return Markup('<span class="cut">{}</span>').format(words) if words else Markup('')
 
@@ -113,9 +123,18 @@ def _shift_headings(state: StateCore) -> None:
       token.tag = f'h{min(6, int(token.tag[1]) + shift)}'
 
 
+def _as_written(
+  renderer: RendererProtocol, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+  """A picture in Markdown is shown as its source: only tools put pictures into documents."""
+  token = tokens[index]
+  return str(escape(f'![{token.content}]({token.attrs["src"]})'))
+
+
 def _markdown() -> MarkdownIt:
-  markdown = MarkdownIt('js-default').disable('image')
+  markdown = MarkdownIt('js-default')
   markdown.core.ruler.push('shift_headings', _shift_headings)
+  markdown.add_render_rule('image', _as_written)
   return markdown
 
 
