@@ -1,6 +1,7 @@
 """One tag that was opened, until it is read or found unreadable; and how to write one."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from llmi_jax.core.toolspec import ToolSpec
@@ -13,6 +14,8 @@ from llmi_jax.text.reasons import Fault
 # How many places where a tag could end are tried, and within how many characters.
 MAX_ENDS = 16
 MAX_LENGTH = 100_000
+
+_MARK = re.compile(r'<(?=/?imgen>)')
 
 
 class OpenTag:
@@ -116,5 +119,5 @@ class OpenTag:
 def write(tool: str, description: str, params: Mapping[str, str | int]) -> str:
   """The tag that `grammar.parse` reads back as these very values."""
   value = {'source': tool, 'description': description, 'params': dict(params)}
-  body = json.dumps(value, ensure_ascii=False).replace(OPEN, OPEN.replace('<', r'\u003c'))
+  body = _MARK.sub(r'\\u003c', json.dumps(value, ensure_ascii=False))
   return f'{OPEN}{body}{CLOSE}'

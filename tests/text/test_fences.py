@@ -47,7 +47,7 @@ def by_us(before: str, after: str) -> bool | None:
   return fences.inside
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(pieces, pieces)
 def test_fences_are_found_where_commonmark_finds_them(before, after):
   # After four spaces, markdown-it takes a quote's mark for a quote where the specification says it is none.
@@ -55,7 +55,7 @@ def test_fences_are_found_where_commonmark_finds_them(before, after):
   assert by_us(before, after) == by_commonmark(before, after)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(pieces, min_size=2, max_size=6))
 def test_several_tags_get_the_verdict_each_would_get_alone(texts):
   fences, verdicts = Fences(), []

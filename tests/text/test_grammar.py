@@ -121,6 +121,7 @@ def test_positions_run_over_closed_tags_and_texts_are_merged(response, inputs):
 @given(st.text(max_size=40), st.text(min_size=1, max_size=60).filter(str.strip))
 @example('}</imgen>', '"}}</imgen> {\n"\' \\')
 @example('<think>', '<imgen>{</imgen>')
+@example('', '}</imgen>' * 40)
 def test_whatever_is_written_as_a_tag_is_read_back(description, query):
   segment = only(tag.write('search', description, {'query': query}))
   assert (segment.tool, segment.description, segment.params) == ('search', description, {'query': query})
@@ -381,22 +382,22 @@ def test_an_empty_description_and_spaces_around_the_dictionary_are_fine():
   ],
 )
 def test_time_is_linear(unit):
-  response = unit * (2_000_000 // len(unit))
+  response = unit * (1_000_000 // len(unit))
   started = time.perf_counter()
   assert parse(response, SPECS).response == response
-  assert time.perf_counter() - started < 12
+  assert time.perf_counter() - started < 8
 
 
 @pytest.mark.parametrize('head', ['<imgen>{"a": "', CODE])
 def test_time_is_linear_in_one_endless_tag(head):
-  response = head + '}</imgen>' * 1_100_000
+  response = head + '}</imgen>' * 500_000
   started = time.perf_counter()
   assert parse(response, SPECS).response == response
-  assert time.perf_counter() - started < 12
+  assert time.perf_counter() - started < 8
 
 
 def test_time_is_linear_character_by_character():
   response = CODE + 'x = "y"\n' * 40_000 + GOOD + '<think>' + 'x' * 100_000
   started = time.perf_counter()
   in_chunks(response, list(range(len(response))))
-  assert time.perf_counter() - started < 12
+  assert time.perf_counter() - started < 8

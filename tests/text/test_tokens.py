@@ -48,6 +48,20 @@ def transformers_decode(folder, ids):
   return cache[folder].decode(ids, skip_special_tokens=True)
 
 
+def test_a_folder_of_qwens_own_class_loads_alike(tokenizer, folder, tmp_path):
+  qwen = tokens.load(
+    broken(folder, tmp_path, 'tokenizer_config.json', edit_json('tokenizer_class', 'Qwen2Tokenizer'))
+  )
+  text = 'A lake <|im_end|> at dawn, 你好 🙂.\n'
+  assert qwen.decode(qwen.encode(text)) == text
+  assert (qwen.stop_ids, qwen.pad_id, qwen.specials) == (
+    tokenizer.stop_ids,
+    tokenizer.pad_id,
+    tokenizer.specials,
+  )
+  assert not set(qwen.encode(text).tolist()) & set(qwen.specials.values())
+
+
 def test_the_decoder_never_emits_half_a_character(tokenizer):
   decoder = tokenizer.decoder()
   pieces = [decoder.push(i) for i in tokenizer.encode('naïve 🙂🙂 ok 龘')]
