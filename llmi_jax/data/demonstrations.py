@@ -24,16 +24,16 @@ class Flaws:
   """How often each thing goes wrong, as shares of all demonstrations.
 
   Attributes:
-    tool: one picture is asked of a wrong tool.
+    tool: the pictures are asked of wrong tools.
     count: a picture too few or too many.
     tag: one tag is broken.
     prose: the text announces a picture, or never names what it is about.
   """
 
-  tool: float = 0.35
-  count: float = 0.25
+  tool: float = 0.40
+  count: float = 0.30
   tag: float = 0.12
-  prose: float = 0.20
+  prose: float = 0.25
 
 
 PERFECT = Flaws(0.0, 0.0, 0.0, 0.0)
@@ -74,7 +74,7 @@ _OPENINGS = (
   'People often ask about {}.',
 )
 _BRIDGES = ('Next we come to {}.', 'After that we look at {}.', 'From there we pass to {}.')
-_RETURNS = ('We return to {}.', 'Another look at {} follows.')
+_RETURNS = ('We return to {}.', 'Let us stay with {}.')
 _CLOSINGS = (
   'The details reward a slow look.',
   'That much is plain at a glance.',
@@ -103,9 +103,8 @@ def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> st
   about = [c.what for c in found if isinstance(c, Mentions)]
   wanted = [c for c in found if not isinstance(c, Mentions)]
   tags = [(item, _tag(item)) for item in wanted]
-  if tags and rng.random() < flaws.tool:
-    i = rng.randrange(len(tags))
-    tags[i] = (tags[i][0], _wrong_tool(tags[i][0], rng))
+  if rng.random() < flaws.tool:
+    tags = [(item, _wrong_tool(item, rng)) for item, _ in tags]
   if rng.random() < flaws.count:
     tags = _wrong_count(tags, about, rng)
   if tags and rng.random() < flaws.tag:

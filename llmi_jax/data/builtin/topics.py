@@ -106,10 +106,10 @@ MORE_CHANGES = (
   'rotate it by 45 degrees',
   'rotate it by 180 degrees',
   'lower its contrast',
-  'make it twice as large',
+  'make it warmer',
   'make it black and white',
   'put a thick frame around it',
-  'soften it',
+  'pixelate it',
 )
 
 # How charts are asked for, by what they are to show; `how <series> of <values> …`.
