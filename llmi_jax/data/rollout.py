@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from llmi_jax.core.answer import Answer, AnswerPart, Gap, Picture, Prose
-from llmi_jax.core.document import Document, Malformed, Segment, Thought, ToolCall
+from llmi_jax.core.document import Document, Malformed, Thought, ToolCall
 from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import Attribution, ToolOutcome
 from llmi_jax.core.reward import RewardParts, Term
@@ -266,14 +266,16 @@ def _pieces(answer: Answer, documents: list[Document]) -> Iterator[Piece]:
   for document in documents:
     for segment in document.segments:
       if isinstance(segment, ToolCall | Malformed):
+        if _place(segment) not in became:
+          raise ValueError(f'The answer to {answer.task_id} has no part for the tag at {segment.start}.')
         yield _shown(became[_place(segment)])
       else:
         yield Piece('thought' if isinstance(segment, Thought) else 'text', segment.raw)
 
 
-def _place(tag: Segment) -> tuple[int, str]:
-  """What tells the tags of one answer apart, unclosed ones without a position included."""
-  return tag.start, tag.raw
+def _place(tag: ToolCall | Malformed) -> tuple[int | None, int, str]:
+  """What tells the tags of one answer apart, unclosed ones without a position and later turns included."""
+  return tag.position, tag.start, tag.raw
 
 
 def _shown(part: AnswerPart) -> Piece:

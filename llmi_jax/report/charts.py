@@ -13,7 +13,7 @@ from markupsafe import Markup
 from llmi_jax.report import colours
 
 _WIDTH, _HEIGHT = 460, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 26, 36
 _ROWS = 60  # of a table twin
 _SMOOTH = 24  # steps from which on lines are smoothed
 
@@ -174,9 +174,7 @@ def _axes(chart: Chart, frame: _Frame, marks: list[float]) -> list[Markup]:
   made.append(
     Markup('<text class="x name" x="{}" y="{}">step</text>').format((left + right) / 2, bottom + 32)
   )
-  middle = (_TOP + bottom) / 2
-  template = Markup('<text class="x name" x="12" y="{}" transform="rotate(-90 12 {})">{}</text>')
-  made.append(template.format(middle, middle, chart.unit))
+  made.append(Markup('<text x="2" y="12">{}</text>').format(chart.unit))
   return made
 
 

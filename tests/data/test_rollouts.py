@@ -121,6 +121,13 @@ def test_an_answer_without_tokens_is_flattened_too():
   assert [p.kind for p in foreign.answer] == ['text', 'picture', 'text', 'gap', 'gap']
 
 
+def test_an_answer_that_lost_a_tag_is_refused():
+  sampled = trajectory()
+  answer = Answer('fox/1', sampled.answer.parts[:2], sampled.answer.document)
+  with pytest.raises(ValueError, match='no part for the tag at'):
+    rollout.from_answer(answer, sampled.task)
+
+
 def test_unscorable_stays_null(tmp_path):
   rollouts.write(tmp_path, 'train', 0, [trajectory(reward=None)], WEIGHTS)
   (read,) = rollouts.read(tmp_path / 'rollouts')

@@ -9,7 +9,7 @@ for (const figure of document.querySelectorAll('figure.plot')) {
   const [left, right] = [46, 450];
   const guide = document.createElementNS('http://www.w3.org/2000/svg', 'line');
   guide.setAttribute('class', 'guide');
-  for (const [name, value] of [['y1', 12], ['y2', 194], ['visibility', 'hidden']]) guide.setAttribute(name, value);
+  for (const [name, value] of [['y1', 26], ['y2', 194], ['visibility', 'hidden']]) guide.setAttribute(name, value);
   svg.append(guide);
   const title = figure.querySelector('h3');
   const name = title.textContent;
