@@ -1,15 +1,21 @@
 """What every device program is made of: a policy's functions, bound to its config and sizes."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from llmi_jax.models import cache as caches
 from llmi_jax.models import decoder
 from llmi_jax.models.cache import KV, Cache, Prefix
 from llmi_jax.models.config import DecoderConfig
+from llmi_jax.rl.loss import Surrogate
 from llmi_jax.sampling import loop
 from llmi_jax.sampling.engine import EngineConfig
-from llmi_jax.update import Policy
+from llmi_jax.update import Optimizer, Policy, Rows, TrainState, empty, finish, make_add
 
 
 def _positions(rows: int, length: int) -> Array:
@@ -60,3 +66,24 @@ def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: bool = Fals
     return jnp.concatenate([jnp.repeat(first, rows // groups, 0), hidden[:, :-1]], 1)
 
   return Policy(respond, decoder.unembed)
+
+
+def updater(
+  policy: Policy, optimizer: Optimizer, surrogate: Surrogate, *, temperature: float, banned: np.ndarray
+) -> Callable[[TrainState, Sequence[tuple[Rows, np.ndarray]]], tuple[TrainState, dict[str, Array]]]:
+  """A whole training step over micro-batches and their tokens' weights; the state is donated."""
+  add = jax.jit(
+    make_add(policy, surrogate, temperature=temperature, banned=jnp.asarray(banned)), donate_argnums=1
+  )
+  end = jax.jit(partial(finish, optimizer=optimizer), donate_argnums=(0, 1))
+  start = jax.jit(empty)
+
+  def update(
+    state: TrainState, pieces: Sequence[tuple[Rows, np.ndarray]]
+  ) -> tuple[TrainState, dict[str, Array]]:
+    sums = start(state.params)
+    for rows, weights in pieces:
+      sums = add(state.params, sums, rows, weights)
+    return end(state, sums, live=jnp.asarray(sum(float(rows.mask.sum()) for rows, _ in pieces)))
+
+  return update

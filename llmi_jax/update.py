@@ -1,4 +1,4 @@
-"""The training step: forward, loss, gradient, AdamW; one jitted program over micro-batches."""
+"""The training step: forward, loss and gradient per micro-batch, added up; then AdamW."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from llmi_jax.rl import aggregate, logprobs
+from llmi_jax.rl import logprobs
 from llmi_jax.rl.loss import Surrogate, policy_loss
 
 
@@ -104,38 +104,53 @@ class Policy(NamedTuple):
 
 def init(params: Any, optimizer: Optimizer) -> TrainState:
   """A state before the first step."""
-  zero = jnp.zeros((), jnp.int32)
   with jax.numpy_dtype_promotion('standard'):
-    return TrainState(params, optimizer.build().init(params), zero, zero)
+    moments = optimizer.build().init(params)
+  return TrainState(params, moments, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def make_update(
+class Sums(NamedTuple):
+  """What micro-batches add up to.
+
+  Attributes:
+    grads: gradient of the whole batch's loss.
+    out: sums over the batch's tokens by name, each weighted as the loss is; `logp_gap_max` is a maximum.
+  """
+
+  grads: Any
+  out: dict[str, Array]
+
+
+OUT = ('loss', 'ratio', 'clip_fraction', 'kl_old', 'entropy', 'logp_gap', 'logp_gap_max')
+
+
+def empty(params: Any) -> Sums:
+  """Sums over nothing."""
+  return Sums(jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros(()) for name in OUT})
+
+
+def make_add(
   policy: Policy,
-  optimizer: Optimizer,
   surrogate: Surrogate,
   *,
   temperature: float = 1.0,
   banned: Array | None = None,
-  head_chunk: int = 4096,
-  micro_batches: int = 1,
-) -> Callable[[TrainState, Rows], tuple[TrainState, dict[str, Array]]]:
-  """The training step as a pure function, to be jitted with the state donated.
+  head_chunk: int = 1 << 15,
+) -> Callable[[Any, Sums, Rows, Array], Sums]:
+  """Adds one micro-batch to the sums; to be jitted with the sums donated.
 
   Args:
     policy: functions.
-    optimizer: static choices.
     surrogate: static choices of the loss.
     temperature: of the sampler; divides logits here as there.
     banned: [V] bool, tokens that the sampler never draws.
     head_chunk: tokens whose logits are held at once.
-    micro_batches: pieces the prompts are cut into; must divide P. The gradient is the whole batch's.
   """
-  transform = optimizer.build()
 
-  def piece_loss(params, rows: Rows, weights):
+  def loss(params: Any, rows: Rows, weights: Array) -> tuple[Array, dict[str, Array]]:
     hidden = policy.respond(params, rows.prompt, rows.prompt_len, rows.tokens, rows.length)
 
-    def head(states):
+    def head(states: Array) -> Array:
       return policy.unembed(params, states)
 
     logp, entropy = logprobs.token_logprobs(
@@ -143,47 +158,44 @@ def make_update(
     )
     # One update per rollout: the policy that is updated is the one that sampled.
     old = jax.lax.stop_gradient(logp)
-    loss, out = policy_loss(logp, old, rows.advantage, rows.mask, weights, surrogate)
-    live = rows.mask > 0
-    gap = jnp.where(live, old - rows.logp_sampled, 0.0)
-    out['entropy'] = jnp.sum(weights * entropy)
-    out['logp_gap'] = jnp.sum(weights * jnp.abs(gap))
-    out['logp_gap_max'] = jnp.max(jnp.abs(gap))
-    return loss, out | {'loss': loss}
+    value, out = policy_loss(logp, old, rows.advantage, rows.mask, weights, surrogate)
+    gap = jnp.abs(jnp.where(rows.mask > 0, old - rows.logp_sampled, 0.0))
+    out |= {'loss': value, 'entropy': jnp.sum(weights * entropy)}
+    return value, out | {'logp_gap': jnp.sum(weights * gap), 'logp_gap_max': gap.max()}
 
-  def gradient(params, rows: Rows):
-    weights = aggregate.token_weights(rows.mask, surrogate.aggregation, constant=surrogate.constant)
-    grad = jax.grad(piece_loss, has_aux=True)
-    if micro_batches == 1:
-      return grad(params, rows, weights)
-    cut = jax.tree.map(lambda x: x.reshape(micro_batches, -1, *x.shape[1:]), (rows, weights))
-
-    def add(total, piece):
-      grads, out = grad(params, *piece)
-      return jax.tree.map(jnp.add, total, grads), out
-
-    grads, outs = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), cut)
-    out = {name: values.max() if name == 'logp_gap_max' else values.sum() for name, values in outs.items()}
-    return grads, out
-
-  def update(state: TrainState, rows: Rows):
-    grads, out = gradient(state.params, rows)
-    norm = optax.global_norm(grads)
-    sound = jnp.isfinite(norm) & jnp.isfinite(out['loss']) & (rows.mask.sum() > 0)
-    with jax.numpy_dtype_promotion('standard'):
-      updates, moved = transform.update(grads, state.optimizer, state.params)
-      params = optax.apply_updates(state.params, updates)
-
-    def choose(new, old):
-      return jnp.where(sound, new, old)
-
-    out |= {'grad_norm': norm, 'skipped': 1.0 - sound.astype(jnp.float32)}
-    state = TrainState(
-      params=jax.tree.map(choose, params, state.params),
-      optimizer=jax.tree.map(choose, moved, state.optimizer),
-      step=state.step + 1,
-      skipped=state.skipped + jnp.where(sound, 0, 1),
+  def add(params: Any, sums: Sums, rows: Rows, weights: Array) -> Sums:
+    grads, out = jax.grad(loss, has_aux=True)(params, rows, weights)
+    joined = {name: jnp.maximum if name.endswith('_max') else jnp.add for name in OUT}
+    return Sums(
+      jax.tree.map(jnp.add, sums.grads, grads),
+      {name: joined[name](sums.out[name], out[name]) for name in OUT},
     )
-    return state, out
 
-  return update
+  return add
+
+
+def finish(
+  state: TrainState, sums: Sums, optimizer: Optimizer, live: Array
+) -> tuple[TrainState, dict[str, Array]]:
+  """The step's end: one AdamW step if the gradient is finite and any token (`live` > 0) was scorable."""
+  norm = optax.global_norm(sums.grads)
+  sound = jnp.isfinite(norm) & jnp.isfinite(sums.out['loss']) & (live > 0)
+  out = sums.out | {'grad_norm': norm, 'skipped': 1.0 - sound.astype(jnp.float32)}
+  return apply(state, sums.grads, optimizer, sound), out
+
+
+def apply(state: TrainState, grads: Any, optimizer: Optimizer, sound: Array) -> TrainState:
+  """The state after one AdamW step; parameters and moments are as before where `sound` is false."""
+  with jax.numpy_dtype_promotion('standard'):
+    updates, moved = optimizer.build().update(grads, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+
+  def choose(new, old):
+    return jnp.where(sound, new, old)
+
+  return TrainState(
+    params=jax.tree.map(choose, params, state.params),
+    optimizer=jax.tree.map(choose, moved, state.optimizer),
+    step=state.step + 1,
+    skipped=state.skipped + jnp.where(sound, 0, 1),
+  )

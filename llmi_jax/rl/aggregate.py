@@ -27,7 +27,7 @@ def token_weights(mask: Array, kind: Kind = 'token_mean', *, constant: float = 1
   Raises:
     ValueError: the kind's name is unknown.
   """
-  mask = (mask > 0).astype(jnp.float32)
+  mask = (jnp.asarray(mask) > 0).astype(jnp.float32)
   length = mask.sum(-1, keepdims=True)
   rows = jnp.maximum((length > 0).sum().astype(jnp.float32), 1.0)
   if kind == 'token_mean':

@@ -48,7 +48,7 @@ def policy_loss(
   detached = jax.lax.stop_gradient(log_ratio)
   diagnostics = {
     'ratio': jnp.sum(weights * jnp.exp(detached)),
-    'clip_fraction': jnp.sum(weights * clipped),
+    'clip_fraction': jnp.sum(jnp.where(clipped, weights, 0.0)),
     'kl_old': jnp.sum(weights * (jnp.exp(-detached) + detached - 1.0)),
   }
   return jnp.sum(weights * jnp.where(mask > 0, loss, 0.0)), diagnostics

@@ -30,7 +30,8 @@ def log_ratios(logp: Array, old: Array, mask: Array, kind: Kind = 'token', *, bo
   delta = jnp.where(live, logp - jax.lax.stop_gradient(old), 0.0)
   if kind == 'token':
     return jnp.clip(delta, -bound, bound)
-  mean = delta.sum(-1, keepdims=True) / jnp.maximum(live.sum(-1, keepdims=True), 1)
+  count = live.sum(-1, keepdims=True).astype(delta.dtype)
+  mean = delta.sum(-1, keepdims=True) / jnp.maximum(count, 1.0)
   mean = jnp.clip(mean, -bound, bound)
   if kind == 'sequence':
     return jnp.where(live, mean, 0.0)

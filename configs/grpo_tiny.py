@@ -1,0 +1,81 @@
+"""GRPO on the built-in tasks with a 1.3M-parameter policy: minutes on a laptop's two cores.
+
+    python -m llmi_jax.main --config=configs/grpo_tiny.py
+
+Hardware: any; about 2 GiB of memory.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg=None):
+  del arg
+  config = ConfigDict()
+  config.seed = 0
+  config.steps = 160  # updates
+
+  config.policy = ConfigDict()
+  config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
+  config.policy.rebuild = False  # repeat the supervised warm start first (about an hour)
+  config.policy.unroll = True  # layers one by one instead of scanned: faster on CPU
+
+  config.data = ConfigDict()
+  config.data.train = 'builtin:train'  # or a parquet file
+  config.data.eval = 'builtin:test'
+  config.data.prompts = 8  # prompts per step
+  config.data.samples = 8  # rollouts per prompt
+
+  config.prompt = ConfigDict()
+  config.prompt.template = 'compact'  # a name in llmi_jax/text/templates or a file
+  config.prompt.tokens = 192  # longest prompt
+
+  config.sampler = ConfigDict()
+  config.sampler.temperature = 1.0
+  config.sampler.tokens = 160  # longest response
+  config.sampler.chunk = 16  # tokens per row between two looks at what has ended
+
+  config.loss = ConfigDict()
+  config.loss.advantage = 'grpo'  # grpo, dr_grpo or rloo
+  config.loss.ratio = 'token'  # token (GRPO), sequence or sequence_token (GSPO)
+  config.loss.clip_low = 0.2
+  config.loss.clip_high = 0.2
+  config.loss.clip_dual = 10.0  # 0 turns dual clipping off
+  config.loss.aggregation = 'token_mean'
+
+  config.optimizer = ConfigDict()
+  config.optimizer.learning_rate = 4e-4
+  config.optimizer.warmup = 5  # steps
+  config.optimizer.weight_decay = 0.1
+  config.optimizer.clip = 1.0  # global gradient norm
+  config.optimizer.prompts = 2  # per micro-batch
+  config.optimizer.widths = (64, 96, 160)  # response lengths that a micro-batch is padded to
+
+  config.reward = ConfigDict()
+  config.reward.rule = 0.2
+  config.reward.llm = 0.5
+  config.reward.mllm = 0.3
+  config.reward.gate = 'paper'  # paper (visual term only), all or none
+  config.reward.no_image = 'paper'  # visual score of an answer without pictures: paper or released
+  config.reward.text = 1.4  # within the text judge's score
+  config.reward.tag = 0.6
+
+  config.tools = ConfigDict()
+  config.tools.max_calls = 10  # per response
+  config.tools.names = ('search', 'code', 'edit')  # offered, in the prompt's order
+  config.tools.code = ConfigDict()
+  config.tools.code.workers = 2
+  config.tools.code.seconds = 10.0  # per plot
+  config.tools.code.width = 3.2  # inches
+  config.tools.code.height = 2.4
+  config.tools.code.dpi = 60.0
+  config.tools.code.font_size = 7.0
+  config.tools.code.tight = False  # cut to what is drawn: a second pass of drawing
+
+  config.eval = ConfigDict()
+  config.eval.samples = 4  # per task
+  config.eval.batch = 100  # tasks rolled out together
+
+  config.checkpoint = ConfigDict()
+  config.checkpoint.every = 20  # steps
+  config.checkpoint.keep = 2
+  return config

@@ -1,0 +1,192 @@
+"""Trains a policy.
+
+    python -m llmi_jax.main --config=configs/grpo_tiny.py [--workdir=DIR] [--config.KEY=VALUE …]
+
+The work folder holds everything: config.json, metrics.jsonl, rollouts, pictures, checkpoints, summary.json
+and report.html. The same command goes on where a stopped or killed run left off. Exit code 0 when training is
+complete, 2 after an error, 130 when it was asked to stop.
+"""
+
+import asyncio
+import json
+import pathlib
+import signal
+import sys
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from llmi_jax import checkpoint, front, metrics, programs, report, trainer, update, wiring
+from llmi_jax.core.errors import CheckpointError, ConfigError
+from llmi_jax.data import rollouts
+from llmi_jax.data.batching import Order
+from llmi_jax.models import decoder
+from llmi_jax.rl.clip import Clip
+from llmi_jax.rl.gate import Weights
+from llmi_jax.rl.loss import Surrogate
+from llmi_jax.rollout.device import Device
+from llmi_jax.rollout.pieces import MicroBatches
+from llmi_jax.rollout.rollout import Roller
+from llmi_jax.services import files
+from llmi_jax.services.journal import Journal
+from llmi_jax.update import Optimizer, TrainState
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
+# Keys that may change between parts of one run without changing what it computes.
+FREE = ('checkpoint.',)
+
+
+def main(config: ConfigDict) -> None:
+  """Trains to the end, or goes on with a run that was begun."""
+  workdir = pathlib.Path(WORKDIR.value or pathlib.Path('runs') / config_name())
+  open_workdir(workdir, config)
+  jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  summary = asyncio.run(run(config, workdir))
+  page = report.page.build(workdir)
+  before, after = summary['eval_before'], summary['eval_after']
+  print(f'Reward {before["reward"]:.3f} → {after["reward"]:.3f} in {summary["steps"]} steps.')
+  print(f'Report: {page}')
+
+
+def config_name() -> str:
+  """The config file's name without its ending."""
+  return pathlib.Path(flags.FLAGS.config.partition(':')[0]).stem
+
+
+def cache_folder() -> pathlib.Path:
+  """Where compiled programs are kept between runs."""
+  return pathlib.Path.home() / '.cache' / 'llmi_jax' / 'xla'
+
+
+def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+  """Makes the folder, or checks that it belongs to this config.
+
+  Raises:
+    ConfigError: the folder holds a run of another config.
+    StorageError: it cannot be written.
+  """
+  path = workdir / 'config.json'
+  if path.exists():
+    changed = [d for d in front.difference(config, path.read_text()) if not d.startswith(FREE)]
+    if changed:
+      raise ConfigError(
+        f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '
+        'choose another --workdir, or restore the values.'
+      )
+  else:
+    files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
+
+
+async def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+  """Builds everything, trains, and returns the summary."""
+  stop = asyncio.Event()
+  for number in (signal.SIGINT, signal.SIGTERM):
+    asyncio.get_running_loop().add_signal_handler(number, stop.set)
+  policy = wiring.load_policy(config.policy.path)
+  journal, device = Journal(workdir), Device()
+  saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
+  writer = metrics.Writer(workdir)
+  try:
+    async with wiring.registry(config.tools) as registry:
+      dispatcher = wiring.dispatcher(registry, config.tools, journal)
+      roller = Roller(
+        device,
+        wiring.engine(policy, config, config.data.prompts, config.data.samples),
+        wiring.language(policy, registry, config.prompt),
+        wiring.scoring(dispatcher, config.reward, config.seed),
+        config.seed,
+        config.sampler.tokens,
+      )
+      names = tuple(spec.name for spec in registry.specs)
+      made = make_run(config, workdir, policy, roller, saved, writer, names, stop)
+      state, spent = restore(made, policy, optimizer(config))
+      summary = await trainer.train(made, state, spent)
+      writer.summarize(summary)
+      return summary
+  finally:
+    device.close()
+    journal.close()
+    writer.close()
+    saved.close()
+
+
+def make_run(config, workdir, policy, roller, saved, writer, names, stop) -> trainer.Run:
+  """The trainer's view of a config."""
+  surrogate = Surrogate(
+    config.loss.ratio,
+    Clip(config.loss.clip_low, config.loss.clip_high, config.loss.clip_dual),
+    config.loss.aggregation,
+  )
+  settings = trainer.Settings(
+    steps=config.steps,
+    samples=config.data.samples,
+    prompt_width=config.prompt.tokens,
+    pieces=MicroBatches(config.optimizer.prompts, tuple(config.optimizer.widths)),
+    surrogate=surrogate,
+    advantage=config.loss.advantage,
+    weights=Weights(config.reward.rule, config.reward.llm, config.reward.mllm),
+    gate=config.reward.gate,
+    eval_samples=config.eval.samples,
+    eval_batch=config.eval.batch,
+    save_every=config.checkpoint.every,
+  )
+  order = Order(wiring.load_tasks(config.data.train), config.data.prompts, config.seed)
+  learner = programs.learner(policy.config, unroll=config.policy.unroll)
+  return trainer.Run(
+    settings=settings,
+    workdir=str(workdir),
+    order=order.tasks,
+    eval_tasks=wiring.load_tasks(config.data.eval),
+    roller=roller,
+    update=programs.updater(
+      learner,
+      optimizer(config),
+      surrogate,
+      temperature=config.sampler.temperature,
+      banned=wiring.banned_mask(policy),
+    ),
+    view=jax.jit(decoder.decode_view),
+    checkpoints=saved,
+    writer=writer,
+    meta={'tokenizer': policy.tokenizer.digest, 'seed': config.seed},
+    origin=str(workdir),
+    tools=names,
+    stop=stop,
+  )
+
+
+def optimizer(config: ConfigDict) -> Optimizer:
+  chosen = config.optimizer
+  return Optimizer(
+    chosen.learning_rate, chosen.warmup, config.steps, weight_decay=chosen.weight_decay, clip=chosen.clip
+  )
+
+
+def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tuple[TrainState, float]:
+  """The newest whole checkpoint's state, or a fresh one; and the seconds spent so far.
+
+  What a killed run wrote after that checkpoint (metrics, rollouts) is removed: it is made again.
+  """
+  fresh = update.init(policy.model, optimizer)
+  found = run.checkpoints.restore(checkpoint.abstract(fresh))
+  step = found.step if found else 0
+  run.writer.truncate_after(step)
+  rollouts.remove_after(run.workdir, step)
+  if found is None:
+    return fresh, 0.0
+  if found.meta['tokenizer'] != policy.tokenizer.digest:
+    raise CheckpointError(
+      f'The checkpoints in {run.workdir} were made with another tokenizer; '
+      'restore it or choose another --workdir.'
+    )
+  for fault in found.damaged:
+    print(f'Warning: {fault}; going back to step {step}.', file=sys.stderr)
+  print(f'Resuming {run.workdir} after step {step} of {run.settings.steps}.', file=sys.stderr)
+  return found.state, found.meta['seconds']
+
+
+if __name__ == '__main__':
+  front.run(main)

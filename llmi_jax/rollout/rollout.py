@@ -1,0 +1,145 @@
+"""A step's tasks → trajectories: a response's tools start when it ends, while the others still decode."""
+
+import asyncio
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from llmi_jax.core.document import Document
+from llmi_jax.core.prompt import Prompt
+from llmi_jax.core.task import Task
+from llmi_jax.core.trajectory import Trajectory, Turn
+from llmi_jax.rollout.device import Device
+from llmi_jax.rollout.episode import Scoring, finish
+from llmi_jax.rollout.timeline import Timeline
+from llmi_jax.sampling.engine import Engine, Request, Sample
+from llmi_jax.sampling.keys import Stream, row_keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Language:
+  """What a policy reads and writes, as functions; made by the entry point from `text/`.
+
+  Attributes:
+    prompt: task → what the model reads.
+    decode: token ids → text, special tokens left out.
+    parse: response and number of input images → document.
+    locate: token ids and document → the document with token ranges.
+  """
+
+  prompt: Callable[[Task], Prompt]
+  decode: Callable[[np.ndarray], str]
+  parse: Callable[[str, int], Document]
+  locate: Callable[[np.ndarray, Document], Document]
+
+
+@dataclasses.dataclass(frozen=True)
+class Roller:
+  """Everything a rollout needs besides parameters and tasks.
+
+  Attributes:
+    device: the thread that runs `engine`.
+    engine: generates.
+    language: reads and writes.
+    scoring: runs tools and judges.
+    seed: of the run.
+    limit: most tokens per response.
+  """
+
+  device: Device
+  engine: Engine
+  language: Language
+  scoring: Scoring
+  seed: int
+  limit: int
+
+
+async def rollout(
+  roller: Roller,
+  params: Any,
+  tasks: Sequence[Task],
+  samples: int,
+  step: int,
+  stream: Stream,
+  timeline: Timeline,
+  origin: str = '',
+) -> list[Trajectory]:
+  """`samples` scored trajectories per task, in request order.
+
+  Args:
+    roller: tools of the trade.
+    params: the policy's, as the engine wants them.
+    tasks: prompts.
+    samples: per task; at most the engine's rows per prompt.
+    step: enters the random keys and the journal.
+    stream: what is sampled for.
+    timeline: gets `generate`, `tools` and `judge`.
+    origin: what the answers are signed with.
+
+  Raises:
+    DataError: a prompt is too long, naming it.
+  """
+  prompts = [roller.language.prompt(task) for task in tasks]
+  keys = _keys(roller.seed, stream, step, tasks, samples)
+
+  def generate() -> Iterator[Sample]:
+    for row, prompt in enumerate(prompts):
+      roller.engine.submit(Request(row, prompt.tokens, keys[row], roller.limit))
+    try:
+      with timeline.span('generate'):
+        while roller.engine.busy:
+          yield from roller.engine.step(params)
+    finally:
+      if roller.engine.busy:
+        roller.engine.cancel()
+
+  found: dict[tuple[int, int], asyncio.Task[Trajectory]] = {}
+  try:
+    async with asyncio.TaskGroup() as group:
+      async for sample in roller.device.stream(generate):
+        row = int(sample.id)
+        turn = _turn(roller.language, tasks[row], prompts[row], sample, timeline.now())
+        work = finish(tasks[row], turn, sample.sample, step, roller.scoring, timeline, origin)
+        found[row, sample.sample] = group.create_task(work)
+  except BaseExceptionGroup as group:
+    # A single failure is told as itself; `except LlmiError` at the front door knows it.
+    if len(group.exceptions) == 1:
+      raise group.exceptions[0] from None
+    raise
+  judged = [found[key].result() for key in sorted(found)]
+  rewards = roller.scoring.total([t.answer.reward for t in judged if t.answer.reward])
+  return [dataclasses.replace(t, reward=reward) for t, reward in zip(judged, rewards, strict=True)]
+
+
+def _turn(language: Language, task: Task, prompt: Prompt, sample: Sample, now: float) -> Turn:
+  text = language.decode(sample.tokens)
+  document = language.locate(sample.tokens, language.parse(text, len(task.input_images)))
+  return Turn(
+    prompt,
+    sample.tokens,
+    np.ones(len(sample.tokens), bool),
+    sample.logp_sampled,
+    sample.logp_full,
+    sample.finish,
+    text,
+    document,
+    0.0,
+    now,
+  )
+
+
+def _keys(seed: int, stream: Stream, step: int, tasks: Sequence[Task], samples: int):
+  """[P, R] row keys; equal tasks within one step count on, so that no key is used twice."""
+  seen: dict[str, int] = {}
+  ids, numbers = [], []
+  for task in tasks:
+    first = seen.get(task.id, 0)
+    seen[task.id] = first + samples
+    word = int.from_bytes(hashlib.sha256(task.id.encode()).digest()[:4], 'big')
+    ids += [word] * samples
+    numbers += range(first, first + samples)
+  keys = row_keys(seed, stream, step, np.array(ids, np.uint32), np.array(numbers, np.uint32))
+  return keys.reshape(len(tasks), samples)

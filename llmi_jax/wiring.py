@@ -1,0 +1,229 @@
+"""Builds the parts that entry points share from a config's plain values. Nothing below here sees a config."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+from collections.abc import AsyncIterator, Sequence
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from llmi_jax import programs
+from llmi_jax.core.answer import Answer
+from llmi_jax.core.document import Document
+from llmi_jax.core.errors import ConfigError, WeightsError
+from llmi_jax.core.outcome import ToolOutcome
+from llmi_jax.core.reward import RewardParts
+from llmi_jax.core.task import Task
+from llmi_jax.data import photographs, tasks
+from llmi_jax.data.builtin import generate
+from llmi_jax.judges import offline
+from llmi_jax.models.config import DecoderConfig
+from llmi_jax.models.decoder import Decoder
+from llmi_jax.rewards import parts
+from llmi_jax.rl.gate import Weights, gated_reward
+from llmi_jax.rollout.episode import Scoring
+from llmi_jax.rollout.rollout import Language
+from llmi_jax.sampling.engine import Engine, EngineConfig
+from llmi_jax.sampling.logits import Sampling
+from llmi_jax.services.journal import Journal
+from llmi_jax.services.limits import Limit
+from llmi_jax.text import grammar, prompts, tokens
+from llmi_jax.text.tokens import Tokenizer
+from llmi_jax.tools import answer as answers
+from llmi_jax.tools import code, edit, search
+from llmi_jax.tools.dispatch import Dispatcher
+from llmi_jax.tools.registry import Registry, Tool
+from llmi_jax.tools.sandbox.host import Figures, Sandbox
+from llmi_jax.tools.session import SessionKey
+from llmi_jax.weights import load
+
+ASSETS = pathlib.Path(__file__).parent / 'assets'
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+  """A policy and what reads and writes for it.
+
+  Attributes:
+    model: parameters.
+    config: its shape.
+    tokenizer: its tokenizer.
+    folder: where it came from.
+  """
+
+  model: Decoder
+  config: DecoderConfig
+  tokenizer: Tokenizer
+  folder: pathlib.Path
+
+
+def policy_folder(path: str) -> pathlib.Path:
+  """A policy's folder: `builtin:NAME`, a Hugging Face folder, or a work folder that exported one."""
+  if path.startswith('builtin:'):
+    folder = ASSETS / path.removeprefix('builtin:')
+    if not folder.is_dir():
+      names = ', '.join(f'builtin:{p.name}' for p in sorted(ASSETS.iterdir()) if p.is_dir())
+      raise ConfigError(f'There is no policy {path}; known are {names}.')
+    return folder
+  return pathlib.Path(path)
+
+
+def load_policy(path: str) -> Policy:
+  """Model and tokenizer of a folder.
+
+  Raises:
+    WeightsError: weights or tokenizer are broken, or the tokenizer has more tokens than the model.
+  """
+  folder = policy_folder(path)
+  tokenizer = tokens.load(folder)
+  config = load.read_config(folder)
+  check_tokenizer(tokenizer, config, folder)
+  model, config = load.load(folder)
+  return Policy(model, config, tokenizer, folder)
+
+
+def check_tokenizer(tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib.Path) -> None:
+  """Refuses a tokenizer that the model cannot have been trained with."""
+  if tokenizer.vocab_size > config.vocab:
+    raise WeightsError(
+      f'The tokenizer in {folder} has {tokenizer.vocab_size} tokens and the model {config.vocab} rows; '
+      'use the tokenizer that came with the weights.'
+    )
+  stored = json.loads((folder / 'config.json').read_text()).get('tokenizer_digest')
+  if stored and stored != tokenizer.digest:
+    raise WeightsError(
+      f'The tokenizer in {folder} is not the one its policy was trained with; restore tokenizer.json.'
+    )
+
+
+def load_tasks(source: str) -> list[Task]:
+  """Tasks of `builtin:SPLIT` or of a parquet file.
+
+  Raises:
+    DataError: the file cannot be read.
+    ConfigError: there is no such built-in split.
+  """
+  if source.startswith('builtin:'):
+    split = source.removeprefix('builtin:')
+    if split not in ('train', 'validation', 'test'):
+      raise ConfigError(f'There are no tasks {source}; known are builtin:train, :validation and :test.')
+    return generate.tasks(split)
+  return tasks.load(source)
+
+
+def language(policy: Policy, registry: Registry, config: ConfigDict) -> Language:
+  """Prompts and documents for a policy and its tools."""
+  template = prompts.load_template(config.template)
+  specs, tokenizer = registry.specs, policy.tokenizer
+  return Language(
+    prompt=lambda task: prompts.render(task, tokenizer, specs, template, limit=config.tokens),
+    decode=tokenizer.decode,
+    parse=lambda response, inputs: grammar.parse(response, specs, inputs),
+    locate=tokenizer.token_ranges,
+  )
+
+
+def engine(policy: Policy, config: ConfigDict, groups: int, samples: int) -> Engine:
+  """A sampler for the policy, `groups` prompts × `samples` rows."""
+  shape, tokenizer = policy.config, policy.tokenizer
+  sizes = EngineConfig(
+    groups=groups,
+    samples=samples,
+    prompt_slots=config.prompt.tokens,
+    response_slots=config.sampler.tokens,
+    chunk=config.sampler.chunk,
+    vocab=shape.vocab,
+    width=shape.width,
+    stops=tokenizer.stop_ids,
+    banned=banned_ids(policy),
+    sampling=Sampling(config.sampler.temperature),
+  )
+  return Engine(programs.sampler(shape, sizes), sizes)
+
+
+def banned_ids(policy: Policy) -> tuple[int, ...]:
+  """Tokens that are never drawn: special ones that do not stop, and rows beyond the tokenizer."""
+  special = set(policy.tokenizer.specials.values()) - set(policy.tokenizer.stop_ids)
+  return tuple(sorted(special | set(range(policy.tokenizer.vocab_size, policy.config.vocab))))
+
+
+def banned_mask(policy: Policy) -> np.ndarray:
+  """[V] bool, the same as a mask."""
+  mask = np.zeros(policy.config.vocab, bool)
+  mask[list(banned_ids(policy))] = True
+  return mask
+
+
+@contextlib.asynccontextmanager
+async def registry(config: ConfigDict) -> AsyncIterator[Registry]:
+  """The configured tools; closing stops their helpers.
+
+  Raises:
+    ConfigError: a tool's name is unknown.
+    SandboxError: the code tool is wanted and no sandbox holds here.
+  """
+  async with contextlib.AsyncExitStack() as stack:
+    made: list[Tool] = []
+    for name in config.names:
+      if name == 'search':
+        made.append(search.search_tool(photographs.load()))
+      elif name == 'edit':
+        made.append(edit.edit_tool())
+      elif name == 'code':
+        made.append(await stack.enter_async_context(_code(config.code)))
+      else:
+        raise ConfigError(f'config.tools.names holds {name!r}; known are search, code and edit.')
+    yield Registry(made)
+
+
+@contextlib.asynccontextmanager
+async def _code(config: ConfigDict) -> AsyncIterator[Tool]:
+  figures = Figures(config.width, config.height, config.dpi, config.font_size, config.tight)
+  sandbox = await Sandbox.open(figures, config.workers)
+  try:
+    yield code.code_tool(sandbox, deadline=config.seconds)
+  finally:
+    await sandbox.close()
+
+
+def dispatcher(tools: Registry, config: ConfigDict, journal: Journal | None) -> Dispatcher:
+  """Runs calls within their limits."""
+  limits = {'code': Limit(config.code.workers, 3 * config.code.seconds)}
+  return Dispatcher(tools, max_calls=config.max_calls, limits=limits, journal=journal)
+
+
+def scoring(tools: Dispatcher, config: ConfigDict, seed: int) -> Scoring:
+  """Tools, the offline judges and the gated reward."""
+  weights = Weights(config.rule, config.llm, config.mllm)
+
+  async def run_tools(task: Task, document: Document, step: int, sample: int) -> dict[int, ToolOutcome]:
+    session = tools.open(task, SessionKey(seed, step, task.id, sample))
+    for segment in document.segments:
+      session.submit(segment)
+    return await session.finish()
+
+  def judge(one):
+    async def ask(task: Task, answer: Answer, step: int, sample: int):
+      return await one.judge(task, answer)
+
+    return ask
+
+  def take_apart(task: Task, answer: Answer) -> RewardParts:
+    return parts.reward_parts(
+      task, answer, no_image=config.no_image, text_weight=config.text, tag_weight=config.tag
+    )
+
+  gate = jax.jit(lambda rule, llm, mllm: gated_reward(rule, llm, mllm, weights, config.gate))
+
+  def total(taken: Sequence[RewardParts]) -> list[float | None]:
+    terms = ([getattr(one, name).value for one in taken] for name in ('rule', 'llm', 'mllm'))
+    values = (
+      np.array([np.nan if value is None else value for value in column], np.float32) for column in terms
+    )
+    return [None if np.isnan(reward) else float(reward) for reward in np.asarray(gate(*values))]
+
+  judges = [judge(one) for one in (offline.OfflineText(), offline.OfflineVisual())]
+  return Scoring(run_tools, answers.compose, judges, take_apart, total)
