@@ -15,7 +15,8 @@ from typing import Any, TextIO
 import rich.console
 import rich.progress
 
-from llmi_jax.core.errors import DataError, StorageError
+from llmi_jax.core.errors import DataError
+from llmi_jax.services import storage
 from llmi_jax.services.files import write_atomically
 
 METRICS = 'metrics.jsonl'
@@ -45,12 +46,10 @@ class Writer:
     """
     scalars = {name: _number(value) for name, value in scalars.items()}
     line = json.dumps({'step': int(step), **scalars}, allow_nan=False)
-    try:
+    with storage.storing(self._path):
       self._path.parent.mkdir(parents=True, exist_ok=True)
       with open(self._path, 'a', encoding='utf-8') as file:
         file.write(line + '\n')
-    except OSError as error:
-      raise StorageError(f'{self._path} cannot be written: {error.strerror}.') from error
     self._board.write(int(step), scalars)
 
   def truncate_after(self, step: int) -> None:

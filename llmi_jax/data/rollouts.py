@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from llmi_jax.core.errors import DataError, StorageError
+from llmi_jax.core.errors import DataError
 from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import Attribution
 from llmi_jax.core.reward import Term
@@ -36,6 +36,7 @@ from llmi_jax.data.rollout import (
   pictures,
 )
 from llmi_jax.data.rollout_schema import KEY, SCHEMA, VERSION
+from llmi_jax.services import storage
 from llmi_jax.services.files import write_atomically
 
 Kind = Literal['train', 'eval']
@@ -127,12 +128,11 @@ def files(source: str | os.PathLike) -> list[pathlib.Path]:
 
 def remove_after(workdir: str | os.PathLike, step: int) -> None:
   """Removes the rollouts of later steps, as a run does that goes back to a checkpoint."""
-  for folder in (pathlib.Path(workdir) / 'rollouts').glob('*/step=*'):
-    if _number(folder.name) > step:
-      try:
-        shutil.rmtree(folder)
-      except OSError as error:
-        raise StorageError(f'{folder} cannot be removed: {error.strerror}.') from error
+  folder = pathlib.Path(workdir) / 'rollouts'
+  storage.sweep(folder)
+  for later in [f for f in folder.glob('*/step=*') if _number(f.name) > step]:
+    with storage.storing(later):
+      shutil.rmtree(later)
 
 
 def _number(name: str) -> int:

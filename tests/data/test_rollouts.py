@@ -175,7 +175,10 @@ def test_going_back_removes_later_steps_of_both_kinds(tmp_path):
   for step in (1, 2, 10):
     rollouts.write(tmp_path, 'train', step, [trajectory(step)], WEIGHTS)
     rollouts.write(tmp_path, 'eval', step, [trajectory(step)], WEIGHTS)
+  torn = tmp_path / 'rollouts/train/step=2/proc=0.parquet.0.part'
+  torn.write_text('what a killed run left')
   rollouts.remove_after(tmp_path, 2)
+  assert not torn.exists()
   assert sorted(r.step for r in rollouts.read(tmp_path / 'rollouts')) == [1, 1, 2, 2]
   assert len(list((tmp_path / 'images').iterdir())) == 2
 
@@ -210,4 +213,4 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path):
   (tmp_path / 'rollouts').write_text('in the way')
   with pytest.raises(StorageError, match=r'proc=0\.parquet cannot be written'):
     rollouts.write(tmp_path, 'train', 3, [trajectory()], WEIGHTS)
-  assert not [p for p in tmp_path.rglob('*') if p.name.startswith('.')]
+  assert not list(tmp_path.rglob('*.part'))
