@@ -136,7 +136,7 @@ class _SplitContent:
     self.rng = rng
     self._residue = residue
     self._photograph_of = {p: name for name, phrases in topics.subjects.items() for p in phrases}
-    self._images = {p.name: p.image for p in photographs.load()}
+    self._images = {p.name: dataclasses.replace(p.image, source='input') for p in photographs.load()}
     self._subjects = _Deck(tuple(self._photograph_of), rng)
     self._series = _Deck(topics.series, rng)
     self._seen: set[tuple[float, ...]] = set()
@@ -173,7 +173,7 @@ class _StreamContent:
   def __init__(self, rng: random.Random):
     self.rng = rng
     self._train = tuple(p for phrases in TOPICS['train'].subjects.values() for p in phrases)
-    self._picture = photographs.load()[0].image
+    self._picture = dataclasses.replace(photographs.load()[0].image, source='input')
 
   def subjects(self, count: int) -> tuple[str, ...]:
     drawn: dict[str, None] = {}
