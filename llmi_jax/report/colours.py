@@ -18,6 +18,9 @@ _KNOWN = {
   'update': 'h-teal',
   'tokens': 'h-blue',
   'norm': 'h-slate',
+  'malformed': 'h-rose',
+  'truncated': 'h-gold',
+  'zero advantage': 'h-slate',
 }
 _OTHERS = ('h-gold', 'h-brown', 'h-cyan')  # unlike those of tools and parts
 

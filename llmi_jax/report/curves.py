@@ -7,6 +7,11 @@ from typing import Any
 from llmi_jax.report.charts import Chart, Series
 
 _PARTS = ('rule', 'llm', 'mllm')
+_TROUBLES = (
+  ('malformed', 'malformed_rate'),
+  ('truncated', 'truncated'),
+  ('zero advantage', 'zero_advantage'),
+)
 _PHASES = ('generate', 'tools', 'judge', 'update')
 
 
@@ -17,13 +22,18 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
   steps = tuple(int(line['step']) for line in lines)
   tools = sorted({key.split('/')[1] for line in lines for key in line if key.startswith('tools/')})
 
-  def series(name: str, key: str, strong: bool = False) -> Series:
-    return Series(name, tuple(line.get(key) for line in lines), strong)
+  def series(name: str, key: str, strong: bool = False, absent: float | None = None) -> Series:
+    return Series(name, tuple(line.get(key, absent) for line in lines), strong)
 
   parts = tuple(series(part, f'reward/{part}') for part in _PARTS)
   calls = tuple(series(tool, f'tools/{tool}/calls') for tool in tools)
   success = tuple(series(tool, f'tools/{tool}/success_rate') for tool in tools)
   phases = tuple(series(phase, f'time/{phase}') for phase in _PHASES)
+  troubles = tuple(series(name, f'rollout/{key}') for name, key in _TROUBLES)
+  causes = sorted(
+    {key.removeprefix('unscorable/') for line in lines for key in line if key.startswith('unscorable/')}
+  )
+  lost = tuple(series(cause, f'unscorable/{cause}', absent=0) for cause in causes)
   length = (series('tokens', 'rollout/length_mean', True),)
   gradient = (series('norm', 'grad_norm', True),)
   drawn = (
@@ -32,9 +42,11 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
     ),
     Chart('Tool calls', 'calls per step', steps, calls),
     Chart('Tool success', 'share of calls', steps, success, whole=True),
+    Chart('What goes wrong', 'share of tags or samples', steps, troubles),
     Chart('Where the time goes', 'seconds per step', steps, phases, stacked=True),
     Chart('Response length', 'mean tokens', steps, length),
     Chart('Gradient norm', 'global norm', steps, gradient),
+    Chart('Unscorable samples by cause', 'samples per step', steps, lost),
   )
   return [c for c in map(_filled, drawn) if c.series]
 

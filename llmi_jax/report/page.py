@@ -28,7 +28,16 @@ _FIGURES = (
   ('mllm', 'Visual judge', 'score of images against text and request'),
   ('valid_tag_rate', 'Valid tags', 'share of tags that are well formed'),
   ('image_rule_rate', 'Rule kept', 'share of answers with as many images as asked for'),
-  ('tool_accuracy', 'Right tools', 'share of tasks whose required tools are exactly those that succeeded'),
+  ('tool_accuracy', 'Right tools', 'share of answers whose required tools are exactly those that succeeded'),
+  ('tool_success', 'Calls that succeed', 'share of tool calls that gave an image'),
+)
+
+# What of the configuration stands under the title, where it is there.
+_SETTINGS = (
+  ('prompts per step', 'data.prompts'),
+  ('samples per prompt', 'data.samples'),
+  ('policy', 'policy.path'),
+  ('seed', 'seed'),
 )
 
 _SECTIONS = (
@@ -98,10 +107,13 @@ def _evaluated(summary: Mapping[str, Any]) -> str:
   """What the evaluation table was measured on."""
   before, after = summary.get('eval_before') or {}, summary.get('eval_after') or {}
   last = after or before
-  words = f'On {last.get("n_tasks", "the")} held-out tasks, '
+  tasks, samples = last.get('n_tasks'), last.get('n_samples')
+  words = f'On {tasks or "the"} held-out tasks, '
+  if tasks and samples and samples > tasks:
+    words += f'{samples / tasks:g} samples each, '
   words += 'the same before and after training.' if before and after else 'once.'
   if lost := last.get('n_unscorable'):
-    words += f' {lost} could not be scored in the last evaluation and are left out of its means.'
+    words += f' {lost} samples of the last evaluation could not be scored and are left out of its means.'
   return words
 
 
@@ -158,16 +170,12 @@ def _facts(
 ) -> list[tuple[str, str]]:
   """What stands under the title."""
   settings = dict(flatten(config))
-  seconds = summary.get('seconds') or sum(
-    v for line in lines for k, v in line.items() if k.startswith('time/') and v
-  )
+  seconds = summary.get('seconds') or sum(line.get('time/step') or 0 for line in lines)
   facts = [('steps', f'{summary.get("steps", len(lines)):,}'), ('time', metrics.duration(seconds))]
   if 'params' in summary:
     facts.append(('parameters', _millions(summary['params'])))
   facts.append(('samples', f'{counts["train"]:,}'))
-  if 'seed' in settings:
-    facts.append(('seed', settings['seed']))
-  return facts
+  return facts + [(name, settings[key]) for name, key in _SETTINGS if key in settings]
 
 
 def _millions(count: float) -> str:

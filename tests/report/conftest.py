@@ -176,12 +176,18 @@ def write_metrics(workdir, steps):
       'rollout/tokens': 16000,
       'rollout/length_mean': 210 - 60 * t + noise(8),
       'loss/policy': noise(0.01),
+      'rollout/malformed_rate': max(0, 0.3 * (1 - t) ** 2 + noise(0.01)),
+      'rollout/truncated': 0.02,
+      'rollout/zero_advantage': 0.1 + 0.3 * t + abs(noise(0.03)),
+      'time/step': 2.6,
       'grad_norm': abs(0.6 + noise(0.2)),
       'time/generate': 1.2 + abs(noise(0.1)),
       'time/tools': 0.5 + abs(noise(0.2)),
       'time/judge': 0.1,
       'time/update': 0.9 + abs(noise(0.05)),
     }
+    if step % 7 == 3:
+      line['unscorable/judge llm'] = 2.0
     for i, tool in enumerate(('search', 'diffusion', 'code', 'edit')):
       line[f'tools/{tool}/calls'] = max(0, round(14 - 3 * i + 6 * t * (i - 1) + noise(2)))
       line[f'tools/{tool}/success_rate'] = max(0, min(1, 0.4 + 0.12 * i + 0.4 * t + noise(0.05)))
@@ -189,7 +195,16 @@ def write_metrics(workdir, steps):
   writer.close()
 
 
-EVALUATION = ('reward', 'rule', 'llm', 'mllm', 'valid_tag_rate', 'image_rule_rate', 'tool_accuracy')
+EVALUATION = (
+  'reward',
+  'rule',
+  'llm',
+  'mllm',
+  'valid_tag_rate',
+  'image_rule_rate',
+  'tool_accuracy',
+  'tool_success',
+)
 
 
 def write_run(workdir, steps=40, picture=scene, finished=True):
@@ -244,9 +259,9 @@ def write_run(workdir, steps=40, picture=scene, finished=True):
         )
     rollouts.write(workdir, 'train', step, rows, WEIGHTS)
   if finished:
-    before = dict(zip(EVALUATION, (0.327, 0.521, 0.344, 0.296, 0.712, 0.433, 0.375)))
-    after = dict(zip(EVALUATION, (0.784, 0.962, 0.741, 0.688, 0.993, 0.958, 0.871)))
-    counts = {'n_tasks': 100, 'n_unscorable': 2}
+    before = dict(zip(EVALUATION, (0.327, 0.521, 0.344, 0.296, 0.712, 0.433, 0.375, 0.61)))
+    after = dict(zip(EVALUATION, (0.784, 0.962, 0.741, 0.688, 0.993, 0.958, 0.871, 0.97)))
+    counts = {'n_tasks': 100, 'n_samples': 400, 'n_unscorable': 2}
     metrics.Writer(workdir).summarize(
       {
         'eval_before': before | counts,

@@ -91,6 +91,11 @@ def test_only_what_was_measured_becomes_a_chart():
   assert curves.charts([]) == []
 
 
+def test_a_cause_that_is_not_counted_in_a_step_did_not_occur():
+  (chart,) = curves.charts([{'step': 0}, {'step': 1, 'unscorable/judge llm': 2.0}])
+  assert chart.series[0].values == (0, 2.0)
+
+
 def test_colours_last_and_tools_differ():
   assert len({colours.of(t) for t in ('search', 'diffusion', 'code', 'edit', 'atlas')}) == 5
   assert colours.of('atlas') == colours.of('atlas')

@@ -23,7 +23,8 @@ def test_a_finished_run_shows_its_gain(run_folder):
   html = page.build(run_folder).read_text()
   assert '0.327' in html and '0.784' in html and '+0.457' in html
   assert '2.73 M' in html and '6m31s' in html
-  assert 'On 100 held-out tasks, the same before and after' in html and '2 could not be scored' in html
+  assert 'On 100 held-out tasks, 4 samples each, the same before and after' in html
+  assert '2 samples of the last evaluation could not be scored' in html
 
 
 def test_the_same_files_give_the_same_report(run_folder):
