@@ -213,8 +213,9 @@ def write_run(workdir, steps=40, picture=scene, finished=True):
   workdir.mkdir(parents=True, exist_ok=True)
   config = {
     'seed': 3,
-    'policy': {'layers': 4, 'width': 128},
-    'reward': {'rule': 0.2, 'llm': 0.5, 'mllm': 0.3},
+    'policy': {'path': 'builtin:tiny'},
+    'data': {'prompts': 8, 'samples': 8},
+    'reward': WEIGHTS,
   }
   (workdir / 'config.json').write_text(json.dumps(config))
   write_metrics(workdir, steps)

@@ -22,6 +22,7 @@ def write(make, folder, kind, step, rewards, task='t', gaps=()):
 def test_a_finished_run_shows_its_gain(run_folder):
   html = page.build(run_folder).read_text()
   assert '0.327' in html and '0.784' in html and '+0.457' in html
+  assert '<dt>samples per prompt</dt><dd><bdi>8</bdi></dd>' in html and 'builtin:tiny' in html
   assert '2.73 M' in html and '6m31s' in html
   assert 'On 100 held-out tasks, 4 samples each, the same before and after' in html
   assert '2 samples of the last evaluation could not be scored' in html
