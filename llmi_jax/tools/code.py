@@ -9,9 +9,9 @@ from llmi_jax.tools.sandbox.host import Sandbox, SandboxLost
 
 SPEC = ToolSpec(
   'code',
-  'Draws a chart or diagram by running Python. Use it for numbers, comparisons, shares, trends and functions, '
-  'where a picture must be exact. `np`, `pd`, `plt` and `sns` are imported; there are no files and no network. '
-  'Make one figure with title and labels; it is saved for you.',
+  'Draws a chart or diagram by running Python. Use it for numbers, comparisons, shares, trends and '
+  'functions, where a picture must be exact. `np`, `pd`, `plt` and `sns` are imported; there are no files '
+  'and no network. Make one figure with title and labels; it is saved for you.',
   (Parameter('code', 'string', 'the Python code that draws the figure'),),
   (('code', "plt.bar(['2022', '2023', '2024'], [3, 5, 9])\nplt.title('Orders per year')"),),
 )

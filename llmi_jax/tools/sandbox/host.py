@@ -167,8 +167,11 @@ class Sandbox:
     """What the tier failed to stop, or an empty text."""
     if ready['threads'] != 1:
       return f'the launcher has {ready["threads"]} threads'
-    with probe.canaries() as code:
-      result = await self.run(code, deadline=_PROBE_SECONDS)
+    try:
+      with probe.canaries() as code:
+        result = await self.run(code, deadline=_PROBE_SECONDS)
+    except SandboxLost:
+      return 'it broke under the escape attempts'
     return '' if result.text.strip() == probe.HELD else result.text.strip() or result.error
 
   def _judge(self, data: bytes, end: protocol.End, deadline: float) -> Result:

@@ -17,7 +17,7 @@ _START_SECONDS = 120.0
 class Outside:
   """One launcher, started with an empty environment.
 
-  A thread of its own starts and reaps it: the kernel kills it when that thread dies, so the thread lives exactly
+  A thread of its own starts and reaps it: the kernel kills it when that thread dies, so the thread lives just
   as long as the launcher should.
   """
 

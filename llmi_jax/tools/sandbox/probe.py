@@ -24,8 +24,9 @@ def attempt(name, function):
   if worked:
     escaped.append(name)
 
-def syscall(number, *arguments):
-  return libc.syscall(number, *arguments) >= 0
+def syscall(number):
+  # Senseless arguments: a call that gets through fails for another reason than a refused one.
+  return libc.syscall(number, *[ctypes.c_long(-1)] * 6) >= 0 or ctypes.get_errno() not in (1, 38)
 
 def secret(path):
   with open(path) as file:
@@ -40,6 +41,7 @@ def connect(family, address):
 def write(path):
   with open(path, 'w') as file:
     file.write('x')
+  os.unlink(path)
   return True
 
 attempt('reads a file outside', lambda: secret(PATH))
@@ -57,7 +59,7 @@ attempt('signals everybody', lambda: os.kill(-1, 0) or True)
 for path in ('/x', '/usr/x', '/guest/x', '/config/x', '/dev/x'):
   attempt(f'writes {path}', lambda: write(path))
 for name, number in NUMBERS.items():
-  attempt(f'calls {name}', lambda: syscall(number, 0, 0, 0, 0, 0, 0))
+  attempt(f'calls {name}', lambda: syscall(number))
 attempt('makes pages executable', lambda: libc.mprotect(ctypes.c_void_p(id(0) & ~4095), 4096, 7) == 0)
 print('; '.join(escaped) or HELD)
 """
@@ -75,8 +77,6 @@ _NUMBERS = {
     'userfaultfd': 323,
     'perf_event_open': 298,
     'socketpair': 53,
-    'clone': 56,
-    'vfork': 58,
     'execveat': 322,
     'shmget': 29,
     'personality': 135,
@@ -94,7 +94,6 @@ _NUMBERS = {
     'userfaultfd': 282,
     'perf_event_open': 241,
     'socketpair': 199,
-    'clone': 220,
     'execveat': 281,
     'shmget': 194,
     'personality': 92,

@@ -17,7 +17,7 @@ MAX_FIGURES = 16
 _SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.gif')
 
 
-def prepare(figsize: tuple[float, float], dpi: float, font_size: float) -> str:
+def prepare(figsize: tuple[float, float], dpi: float, font_size: float, tight: bool) -> str:
   """Imports everything a plot may need and draws once, so that forks find it done; returns the versions.
 
   After the fork no library can be loaded (its pages could not be made executable), so what plots load late is
@@ -30,6 +30,8 @@ def prepare(figsize: tuple[float, float], dpi: float, font_size: float) -> str:
   matplotlib.rcParams.update(
     {'figure.figsize': figsize, 'figure.dpi': dpi, 'font.size': font_size, 'figure.max_open_warning': 0}
   )
+  if not tight:
+    matplotlib.rcParams.update(_margins(*figsize, em=font_size / 72))
   import matplotlib.pyplot as plt
   import numpy as np
   import pandas as pd
@@ -45,6 +47,16 @@ def prepare(figsize: tuple[float, float], dpi: float, font_size: float) -> str:
   gc.freeze()  # the collector would write to, and so copy, every page that the forks share
   named = [f'{module.__name__} {module.__version__}' for module in (matplotlib, np, pd, scipy, sns)]
   return f'python {sys.version.split()[0]}, ' + ', '.join(named)
+
+
+def _margins(width: float, height: float, em: float) -> dict[str, float]:
+  """Room for a title, labels and ticks, in shares of a figure that is not cut tight; `em` in inches."""
+  return {
+    'figure.subplot.left': 5 * em / width,
+    'figure.subplot.right': 1 - em / width,
+    'figure.subplot.bottom': 4 * em / height,
+    'figure.subplot.top': 1 - 2.2 * em / height,
+  }
 
 
 def _warm(plt, np, pd, sns):

@@ -129,7 +129,9 @@ def main():
   control = socket.socket(fileno=os.dup(0))
   os.dup2(os.open('/dev/null', os.O_RDWR), 0)
   settings = json.loads(sys.argv[1])
-  versions = drawing.prepare(tuple(settings['figsize']), settings['dpi'], settings['font_size'])
+  versions = drawing.prepare(
+    tuple(settings['figsize']), settings['dpi'], settings['font_size'], settings['tight']
+  )
   threads = len(os.listdir('/proc/self/task'))
   control.send(json.dumps({'versions': versions, 'threads': threads}).encode())
   Launcher(control, settings['tight']).serve()

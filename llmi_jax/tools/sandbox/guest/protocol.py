@@ -1,8 +1,8 @@
 """The bytes that cross the border.
 
-Per job the host gives three descriptors: the code, a pipe for the job's reply, a pipe for the launcher's word on
-how the job ended. Only the launcher holds the last one, so a job can say anything about its own picture and
-nothing about its end or about another job. All lengths are bounded by the reader.
+Per job the host gives three descriptors: the code, a pipe for the job's reply, a pipe for the launcher's word
+on how the job ended. Only the launcher holds the last one, so a job can say anything about its own picture,
+and nothing about its end or about another job. All lengths are bounded by the reader.
 """
 
 import dataclasses

@@ -1,0 +1,75 @@
+import asyncio
+import time
+
+import pytest
+
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.services.limits import Gate, Limit, Overdue, deadline
+
+
+def test_only_so_many_are_let_through_at_once():
+  running = most = 0
+
+  async def one(gate):
+    nonlocal running, most
+    async with gate.enter():
+      running += 1
+      most = max(most, running)
+      await asyncio.sleep(0.01)
+      running -= 1
+
+  async def main():
+    gate = Gate(Limit(3, 10))
+    await asyncio.gather(*(one(gate) for _ in range(12)))
+
+  asyncio.run(main())
+  assert most == 3
+
+
+def test_a_call_is_stopped_at_its_deadline_which_is_a_monotonic_reading():
+  async def main():
+    async with Gate(Limit(1, 0.05)).enter() as end:
+      assert 0 < end - time.monotonic() <= 0.05
+      await asyncio.sleep(10)
+
+  start = time.monotonic()
+  with pytest.raises(Overdue):
+    asyncio.run(main())
+  assert time.monotonic() - start < 1
+
+
+def test_the_callers_deadline_also_bounds_the_waiting():
+  async def main():
+    gate = Gate(Limit(1, 10))
+    async with gate.enter():
+      async with gate.enter(until=time.monotonic() + 0.05):
+        pass
+
+  with pytest.raises(Overdue):
+    asyncio.run(main())
+
+
+def test_a_timeout_from_inside_stays_what_it_is():
+  async def main():
+    async with deadline(time.monotonic() + 5):
+      raise TimeoutError('mine')
+
+  with pytest.raises(TimeoutError, match='mine'):
+    asyncio.run(main())
+
+
+def test_a_place_is_given_back_after_a_failure():
+  async def main():
+    gate = Gate(Limit(1, 0.02))
+    for _ in range(3):
+      with pytest.raises(Overdue):
+        async with gate.enter():
+          await asyncio.sleep(1)
+
+  asyncio.run(main())
+
+
+@pytest.mark.parametrize('limit', [(0, 1), (1, 0), (1, float('nan'))])
+def test_limits_that_cannot_work_are_config_errors(limit):
+  with pytest.raises(ConfigError):
+    Limit(*limit)
