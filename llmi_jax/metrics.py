@@ -157,7 +157,6 @@ class Progress:
 def status(scalars: Mapping[str, Any], left: float | None = None) -> str:
   """The part of a line that follows the step; what a step does not have is left out."""
   seconds = {name: scalars.get(f'time/{name}') for name in _PHASES}
-  spent = sum(s for s in seconds.values() if s is not None)
   tokens, generate = scalars.get('rollout/tokens'), seconds['generate']
   words = []
   if (reward := scalars.get('reward/mean')) is not None:
@@ -165,8 +164,8 @@ def status(scalars: Mapping[str, Any], left: float | None = None) -> str:
   if tokens and generate:
     words.append(f'{_short(tokens / generate)} tok/s')
   words += [f'{name} {value:.1f}s' for name, value in seconds.items() if value is not None]
-  if spent:
-    words.append(f'= {spent:.1f}s')
+  if (whole := scalars.get('time/step')) is not None:  # less than the sum where phases overlap
+    words.append(f'step {whole:.1f}s')
   if left is not None:
     words.append(f'ETA {duration(left)}')
   return '  '.join(words)
