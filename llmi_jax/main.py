@@ -16,13 +16,13 @@ from typing import Any
 
 import jax
 from absl import flags
-from ml_collections import ConfigDict
 
-from llmi_jax import checkpoint, front, metrics, programs, report, trainer, update, wiring
+from llmi_jax import checkpoint, front, metrics, programs, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError
 from llmi_jax.data import rollouts
-from llmi_jax.data.batching import Order
+from llmi_jax.data.batching import Batching
 from llmi_jax.models import decoder
+from llmi_jax.report import page
 from llmi_jax.rl.clip import Clip
 from llmi_jax.rl.gate import Weights
 from llmi_jax.rl.loss import Surrogate
@@ -38,17 +38,17 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/
 FREE = ('checkpoint.',)
 
 
-def main(config: ConfigDict) -> None:
+def main(config: wiring.Config) -> None:
   """Trains to the end, or goes on with a run that was begun."""
   workdir = pathlib.Path(WORKDIR.value or pathlib.Path('runs') / config_name())
   open_workdir(workdir, config)
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   summary = asyncio.run(run(config, workdir))
-  page = report.page.build(workdir)
+  built = page.build(workdir)
   before, after = summary['eval_before'], summary['eval_after']
   print(f'Reward {before["reward"]:.3f} → {after["reward"]:.3f} in {summary["steps"]} steps.')
-  print(f'Report: {page}')
+  print(f'Report: {built}')
 
 
 def config_name() -> str:
@@ -61,7 +61,7 @@ def cache_folder() -> pathlib.Path:
   return pathlib.Path.home() / '.cache' / 'llmi_jax' / 'xla'
 
 
-def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
+def open_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
   """Makes the folder, or checks that it belongs to this config.
 
   Raises:
@@ -80,7 +80,7 @@ def open_workdir(workdir: pathlib.Path, config: ConfigDict) -> None:
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
 
 
-async def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
+async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
   stop = asyncio.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
@@ -102,7 +102,7 @@ async def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
       )
       names = tuple(spec.name for spec in registry.specs)
       made = make_run(config, workdir, policy, roller, saved, writer, names, stop)
-      state, spent = restore(made, policy, optimizer(config))
+      state, spent = restore(made, policy, wiring.optimizer(config))
       summary = await trainer.train(made, state, spent)
       writer.summarize(summary)
       return summary
@@ -113,7 +113,16 @@ async def run(config: ConfigDict, workdir: pathlib.Path) -> dict[str, Any]:
     saved.close()
 
 
-def make_run(config, workdir, policy, roller, saved, writer, names, stop) -> trainer.Run:
+def make_run(
+  config: wiring.Config,
+  workdir: pathlib.Path,
+  policy: wiring.Policy,
+  roller: Roller,
+  saved: checkpoint.Checkpoints,
+  writer: metrics.Writer,
+  names: tuple[str, ...],
+  stop: asyncio.Event,
+) -> trainer.Run:
   """The trainer's view of a config."""
   surrogate = Surrogate(
     config.loss.ratio,
@@ -133,17 +142,17 @@ def make_run(config, workdir, policy, roller, saved, writer, names, stop) -> tra
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
   )
-  order = Order(wiring.load_tasks(config.data.train), config.data.prompts, config.seed)
+  order = Batching(wiring.load_tasks(config.data.train), config.data.prompts, config.seed)
   learner = programs.learner(policy.config, unroll=config.policy.unroll)
   return trainer.Run(
     settings=settings,
     workdir=str(workdir),
-    order=order.tasks,
+    order=order.step,
     eval_tasks=wiring.load_tasks(config.data.eval),
     roller=roller,
     update=programs.updater(
       learner,
-      optimizer(config),
+      wiring.optimizer(config),
       surrogate,
       temperature=config.sampler.temperature,
       banned=wiring.banned_mask(policy),
@@ -155,13 +164,6 @@ def make_run(config, workdir, policy, roller, saved, writer, names, stop) -> tra
     origin=str(workdir),
     tools=names,
     stop=stop,
-  )
-
-
-def optimizer(config: ConfigDict) -> Optimizer:
-  chosen = config.optimizer
-  return Optimizer(
-    chosen.learning_rate, chosen.warmup, config.steps, weight_decay=chosen.weight_decay, clip=chosen.clip
   )
 
 

@@ -75,7 +75,7 @@ def updater(
   add = jax.jit(
     make_add(policy, surrogate, temperature=temperature, banned=jnp.asarray(banned)), donate_argnums=1
   )
-  end = jax.jit(partial(finish, optimizer=optimizer), donate_argnums=(0, 1))
+  end = jax.jit(partial(finish, optimizer=optimizer), donate_argnums=0)
   start = jax.jit(empty)
 
   def update(

@@ -13,6 +13,9 @@ from llmi_jax.rl import logprobs
 from llmi_jax.rl.loss import Surrogate, policy_loss
 
 
+Values = Any  # an array: NumPy on the host, JAX's within a program
+
+
 class TrainState(NamedTuple):
   """What training changes.
 
@@ -42,13 +45,13 @@ class Rows(NamedTuple):
     advantage: [P·R] float32.
   """
 
-  prompt: Array
-  prompt_len: Array
-  tokens: Array
-  length: Array
-  mask: Array
-  logp_sampled: Array
-  advantage: Array
+  prompt: Values
+  prompt_len: Values
+  tokens: Values
+  length: Values
+  mask: Values
+  logp_sampled: Values
+  advantage: Values
 
 
 @dataclasses.dataclass(frozen=True)

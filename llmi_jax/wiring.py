@@ -5,20 +5,21 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from llmi_jax import programs
+from llmi_jax import programs, update
+from llmi_jax.checkpoint import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.document import Document
-from llmi_jax.core.errors import ConfigError, WeightsError
+from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import photographs, tasks
-from llmi_jax.data.builtin import generate
 from llmi_jax.judges import offline
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
@@ -38,8 +39,11 @@ from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry, Tool
 from llmi_jax.tools.sandbox.host import Figures, Sandbox
 from llmi_jax.tools.session import SessionKey
+from llmi_jax.update import Optimizer
 from llmi_jax.weights import load
 
+# A ConfigDict; its values' types are only known to its file, so checkers must not guess.
+Config = Any
 ASSETS = pathlib.Path(__file__).parent / 'assets'
 
 
@@ -100,21 +104,16 @@ def check_tokenizer(tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib
 
 
 def load_tasks(source: str) -> list[Task]:
-  """Tasks of `builtin:SPLIT` or of a parquet file.
+  """Tasks of `PATH` or `PATH:SPLIT`; PATH is a parquet file or `builtin`.
 
   Raises:
-    DataError: the file cannot be read.
-    ConfigError: there is no such built-in split.
+    DataError: the file cannot be read, or has no row of the split.
   """
-  if source.startswith('builtin:'):
-    split = source.removeprefix('builtin:')
-    if split not in ('train', 'validation', 'test'):
-      raise ConfigError(f'There are no tasks {source}; known are builtin:train, :validation and :test.')
-    return generate.tasks(split)
-  return tasks.load(source)
+  path, _, split = source.partition(':')
+  return tasks.load(path, split or None)
 
 
-def language(policy: Policy, registry: Registry, config: ConfigDict) -> Language:
+def language(policy: Policy, registry: Registry, config: Config) -> Language:
   """Prompts and documents for a policy and its tools."""
   template = prompts.load_template(config.template)
   specs, tokenizer = registry.specs, policy.tokenizer
@@ -126,7 +125,7 @@ def language(policy: Policy, registry: Registry, config: ConfigDict) -> Language
   )
 
 
-def engine(policy: Policy, config: ConfigDict, groups: int, samples: int) -> Engine:
+def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
   """A sampler for the policy, `groups` prompts × `samples` rows."""
   shape, tokenizer = policy.config, policy.tokenizer
   sizes = EngineConfig(
@@ -158,7 +157,7 @@ def banned_mask(policy: Policy) -> np.ndarray:
 
 
 @contextlib.asynccontextmanager
-async def registry(config: ConfigDict) -> AsyncIterator[Registry]:
+async def registry(config: Config) -> AsyncIterator[Registry]:
   """The configured tools; closing stops their helpers.
 
   Raises:
@@ -169,7 +168,11 @@ async def registry(config: ConfigDict) -> AsyncIterator[Registry]:
     made: list[Tool] = []
     for name in config.names:
       if name == 'search':
-        made.append(search.search_tool(photographs.load()))
+        made.append(
+          search.search_tool(
+            [search.Photograph(p.image, p.title, p.caption, p.attribution) for p in photographs.load()]
+          )
+        )
       elif name == 'edit':
         made.append(edit.edit_tool())
       elif name == 'code':
@@ -180,7 +183,7 @@ async def registry(config: ConfigDict) -> AsyncIterator[Registry]:
 
 
 @contextlib.asynccontextmanager
-async def _code(config: ConfigDict) -> AsyncIterator[Tool]:
+async def _code(config: Config) -> AsyncIterator[Tool]:
   figures = Figures(config.width, config.height, config.dpi, config.font_size, config.tight)
   sandbox = await Sandbox.open(figures, config.workers)
   try:
@@ -189,13 +192,13 @@ async def _code(config: ConfigDict) -> AsyncIterator[Tool]:
     await sandbox.close()
 
 
-def dispatcher(tools: Registry, config: ConfigDict, journal: Journal | None) -> Dispatcher:
+def dispatcher(tools: Registry, config: Config, journal: Journal | None) -> Dispatcher:
   """Runs calls within their limits."""
   limits = {'code': Limit(config.code.workers, 3 * config.code.seconds)}
   return Dispatcher(tools, max_calls=config.max_calls, limits=limits, journal=journal)
 
 
-def scoring(tools: Dispatcher, config: ConfigDict, seed: int) -> Scoring:
+def scoring(tools: Dispatcher, config: Config, seed: int) -> Scoring:
   """Tools, the offline judges and the gated reward."""
   weights = Weights(config.rule, config.llm, config.mllm)
 
@@ -227,3 +230,31 @@ def scoring(tools: Dispatcher, config: ConfigDict, seed: int) -> Scoring:
 
   judges = [judge(one) for one in (offline.OfflineText(), offline.OfflineVisual())]
   return Scoring(run_tools, answers.compose, judges, take_apart, total)
+
+
+def optimizer(config: Config) -> Optimizer:
+  """AdamW as a run's config has it."""
+  chosen = config.optimizer
+  return Optimizer(
+    chosen.learning_rate, chosen.warmup, config.steps, weight_decay=chosen.weight_decay, clip=chosen.clip
+  )
+
+
+def trained(path: str) -> tuple[Config, Policy]:
+  """A work folder's config and its policy as the newest checkpoint has it.
+
+  Raises:
+    ConfigError: the folder is no work folder.
+    CheckpointError: it has no whole checkpoint yet.
+  """
+  stored = pathlib.Path(path) / 'config.json'
+  if not stored.is_file():
+    raise ConfigError(f'{path} is no work folder: it has no config.json; give the --workdir of a run.')
+  config: Config = ConfigDict(json.loads(stored.read_text()))
+  policy = load_policy(config.policy.path)
+  checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
+  found = checkpoints.restore(abstract(update.init(policy.model, optimizer(config))))
+  checkpoints.close()
+  if found is None:
+    raise CheckpointError(f'{path} has no checkpoint yet; wait for one, or train first.')
+  return config, dataclasses.replace(policy, model=found.state.params)
