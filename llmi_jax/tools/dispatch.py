@@ -123,10 +123,7 @@ class Dispatcher:
     except ToolFailure as failure:
       return ToolOutcome(failure.status, failure.fault, error=str(failure), executed=failure.executed)
     except Overdue:
-      words = f'{name} was stopped at its deadline of {gate.limit.seconds:g} s'
-      if tool.overrun == 'policy':
-        return ToolOutcome('failed', 'policy', error=f'{words}.')
-      return ToolOutcome('unavailable', 'environment', error=f"{words}, which is not the call's doing.")
+      return _unavailable(name, f'its deadline of {gate.limit.seconds:g} s passed')
     except asyncio.CancelledError:
       current = asyncio.current_task()
       if current is None or current.cancelling():

@@ -67,7 +67,6 @@ class Tool:
     model: the model and settings behind it; part of its identity in caches.
     seeded: whether the result depends on the seed and variant.
     cached: whether a successful reply is worth keeping on disk; false for what is cheaper to do again.
-    overrun: whose doing a passed deadline is.
   """
 
   spec: ToolSpec
@@ -76,7 +75,6 @@ class Tool:
   model: str = ''
   seeded: bool = False
   cached: bool = True
-  overrun: Literal['policy', 'environment'] = 'environment'
 
 
 class Registry:

@@ -156,16 +156,12 @@ def test_what_is_not_offered_or_one_call_too_many_does_not_run():
   assert 'offered: draw' in outcomes[1].error and len(studio.asked) == 2
 
 
-@pytest.mark.parametrize(('overrun', 'status'), [('environment', 'unavailable'), ('policy', 'failed')])
-def test_a_deadline_ends_a_call_and_names_whose_doing_it_was(overrun, status):
+def test_a_deadline_ends_a_call_and_is_the_environments_doing():
   studio = Studio(5)
-  dispatcher = Dispatcher(
-    Registry([Tool(DRAW, studio.work, overrun=overrun)]), limits={'draw': Limit(1, 0.1)}
-  )
   start = time.monotonic()
-  outcome = run(dispatcher, [call(0)])[0]
+  outcome = run(studio.dispatcher(limits={'draw': Limit(1, 0.1)}), [call(0)])[0]
   assert time.monotonic() - start < 1 and studio.cancelled == 1
-  assert (outcome.status, outcome.fault) == (status, overrun) and '0.1 s' in outcome.error
+  assert (outcome.status, outcome.fault) == ('unavailable', 'environment') and '0.1 s' in outcome.error
 
 
 def test_concurrency_is_per_tool_and_waiting_for_a_place_costs_no_time_of_the_call():

@@ -70,10 +70,10 @@ class SandboxLost(Exception):
 class Sandbox:
   """A launcher that is restarted when it dies, and at most `jobs` snippets at once."""
 
-  def __init__(self, tier: str, command: list[str], outside: Outside, versions: str, jobs: int):
+  def __init__(self, tier: str, start: tiers.Start, outside: Outside, versions: str, jobs: int):
     self.tier = tier
     self.versions = versions
-    self._command = command
+    self._start = start
     self._outside = outside
     self._places = asyncio.Semaphore(jobs)
     self._restart = asyncio.Lock()
@@ -89,17 +89,14 @@ class Sandbox:
     reasons = []
     for name, build in tiers.TIERS:
       try:
-        command = build(view(), settings)
-        if command is None:
-          reasons.append(f'{name}: not installed')
-          continue
-        outside = Outside(command)
-        ready = await asyncio.to_thread(outside.wait)
+        start = build(view(), settings)
+        outside = Outside(start.command, start.environment)
+        versions = await asyncio.to_thread(outside.wait)
       except SandboxError as error:
         reasons.append(f'{name}: {error}')
         continue
-      sandbox = cls(name, command, outside, str(ready['versions']), jobs)
-      escaped = await sandbox._escapes(ready)
+      sandbox = cls(name, start, outside, versions, jobs)
+      escaped = await sandbox._escapes()
       if not escaped:
         return sandbox
       await sandbox.close()
@@ -159,14 +156,12 @@ class Sandbox:
     async with self._restart:
       if not self._outside.alive:
         await asyncio.to_thread(self._outside.close)
-        self._outside = Outside(self._command)
+        self._outside = Outside(self._start.command, self._start.environment)
         await asyncio.to_thread(self._outside.wait)
       return self._outside
 
-  async def _escapes(self, ready: dict[str, str | int]) -> str:
+  async def _escapes(self) -> str:
     """What the tier failed to stop, or an empty text."""
-    if ready['threads'] != 1:
-      return f'the launcher has {ready["threads"]} threads'
     try:
       with probe.canaries() as code:
         result = await self.run(code, deadline=_PROBE_SECONDS)

@@ -1,7 +1,6 @@
 """The launcher as this process sees it: a child in its own session, a control socket, and its end."""
 
 import contextlib
-import json
 import os
 import select
 import signal
@@ -15,13 +14,13 @@ _START_SECONDS = 120.0
 
 
 class Outside:
-  """One launcher, started with an empty environment.
+  """One launcher, started without this process's environment.
 
   A thread of its own starts and reaps it: the kernel kills it when that thread dies, so the thread lives just
   as long as the launcher should.
   """
 
-  def __init__(self, command: list[str]):
+  def __init__(self, command: list[str], environment: dict[str, str]):
     """Starts it; `wait` says whether it came up."""
     self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     self._errors, errors = os.pipe()
@@ -29,15 +28,15 @@ class Outside:
     self._started = threading.Event()
     self._problem = ''
     self._thread = threading.Thread(
-      target=self._keep, args=(command, theirs, errors), name='sandbox', daemon=True
+      target=self._keep, args=(command, environment, theirs, errors), name='sandbox', daemon=True
     )
     self._thread.start()
     self._started.wait()
     theirs.close()
     os.close(errors)
 
-  def wait(self) -> dict[str, str | int]:
-    """Blocks until the launcher is ready and returns what it says of itself.
+  def wait(self) -> str:
+    """Blocks until the launcher is ready and returns the versions of its libraries.
 
     Raises:
       SandboxError: it did not come up.
@@ -47,7 +46,7 @@ class Outside:
     if not message:
       self.close()
       raise SandboxError(self._problem or f'it did not start: {self._last_words()}')
-    return json.loads(message)
+    return message.decode()
 
   @property
   def alive(self) -> bool:
@@ -69,10 +68,16 @@ class Outside:
         os.killpg(self._process.pid, signal.SIGKILL)
     self._thread.join()
 
-  def _keep(self, command: list[str], control: socket.socket, errors: int):
+  def _keep(self, command: list[str], environment: dict[str, str], control: socket.socket, errors: int):
     try:
       self._process = subprocess.Popen(
-        command, stdin=control.fileno(), stdout=errors, stderr=errors, env={}, cwd='/', start_new_session=True
+        command,
+        stdin=control.fileno(),
+        stdout=errors,
+        stderr=errors,
+        env=environment,
+        cwd='/',
+        start_new_session=True,
       )
     except OSError as error:
       self._problem = f'{command[0]} cannot be started ({error.strerror})'

@@ -23,16 +23,19 @@ class View:
     links: (target, path inside) for links that this machine has at its top level.
     python: the interpreter's path inside.
     paths: `sys.path` inside.
+    package: the folder on this machine that holds the package.
   """
 
   binds: tuple[tuple[str, str], ...]
   links: tuple[tuple[str, str], ...]
   python: str
   paths: tuple[str, ...]
+  package: str
 
   def command(self, module: str, *arguments: str) -> list[str]:
-    """The command line that runs `main` of a guest module inside."""
-    start = f'import sys; sys.path[:] = {list(self.paths)!r}; from {module} import main; main()'
+    """The command line that runs `main` of a guest module."""
+    load = f'from llmi_jax.tools.sandbox.guest.{module} import main'
+    start = f'import sys; sys.path[:] = {list(self.paths)!r}; {load}; main()'
     # No environment variable, user folder, working folder or site hook has a say in what is imported.
     return [self.python, '-s', '-S', '-P', '-B', '-c', start, *arguments]
 
@@ -42,9 +45,8 @@ def view() -> View:
   python = pathlib.Path(sys.executable).resolve()
   paths = sysconfig.get_paths()
   standard = [paths['stdlib'], sysconfig.get_config_var('DESTSHARED')]
+  shared = [f'{sys.base_prefix}/lib', f'{sys.base_prefix}/lib64']
   packages = [paths['purelib'], paths['platlib'], *site.getsitepackages()]
-  library = sysconfig.get_config_var('LIBDIR')
-  shared = [str(pathlib.Path(library, name)) for name in _libpython(library)]
   folders = _outermost([*standard, *packages, *shared, str(python), *_SHARED])
   libraries = [path for path in _LIBRARIES if pathlib.Path(path).is_dir()]
   links = tuple((str(pathlib.Path(p).readlink()), p) for p in libraries if pathlib.Path(p).is_symlink())
@@ -58,12 +60,8 @@ def view() -> View:
     links=links,
     python=str(python),
     paths=(GUEST, *_existing([*standard, *packages])),
+    package=str(package.parent),
   )
-
-
-def _libpython(folder: str | None) -> list[str]:
-  names = (sysconfig.get_config_var('LDLIBRARY'), sysconfig.get_config_var('INSTSONAME'))
-  return sorted({name for name in names if name}) if folder else []
 
 
 def _existing(paths: Iterable[str | None]) -> list[str]:

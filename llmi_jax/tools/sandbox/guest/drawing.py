@@ -31,7 +31,7 @@ def prepare(figsize: tuple[float, float], dpi: float, font_size: float, tight: b
     {'figure.figsize': figsize, 'figure.dpi': dpi, 'font.size': font_size, 'figure.max_open_warning': 0}
   )
   if not tight:
-    matplotlib.rcParams.update(_margins(*figsize, em=font_size / 72))
+    matplotlib.rc('figure.subplot', **_margins(*figsize, em=font_size / 72))
   import matplotlib.pyplot as plt
   import numpy as np
   import pandas as pd
@@ -52,10 +52,10 @@ def prepare(figsize: tuple[float, float], dpi: float, font_size: float, tight: b
 def _margins(width: float, height: float, em: float) -> dict[str, float]:
   """Room for a title, labels and ticks, in shares of a figure that is not cut tight; `em` in inches."""
   return {
-    'figure.subplot.left': 5 * em / width,
-    'figure.subplot.right': 1 - em / width,
-    'figure.subplot.bottom': 4 * em / height,
-    'figure.subplot.top': 1 - 2.2 * em / height,
+    'left': 5 * em / width,
+    'right': 1 - em / width,
+    'bottom': 4 * em / height,
+    'top': 1 - 2.2 * em / height,
   }
 
 

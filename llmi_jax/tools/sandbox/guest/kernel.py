@@ -10,9 +10,14 @@ NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 MNT_DETACH = 2
+CAP_SYS_ADMIN = 21
 
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38
 _PR_SET_DUMPABLE, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 4, 47, 4
+_CLONE_VM = 0x100
+_CAPABILITY_VERSION = 0x20080522
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV = 1, 2, 4
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _NUMBERS = {
   'x86_64': {'capset': 126, 'pivot_root': 155, 'close_range': 436},
@@ -62,13 +67,32 @@ def die_with_parent():
   _checked(_libc.prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0), 'PR_SET_PDEATHSIG')
 
 
+def single_threaded() -> bool:
+  """Whether this process has one thread; asks the kernel, which needs no /proc."""
+  return _libc.unshare(_CLONE_VM) == 0
+
+
+def make_readonly(target: str):
+  """Makes a mount and all below it read-only, without set-uid files and devices."""
+  attributes = struct.pack('<QQQQ', _ATTR_RDONLY | _ATTR_NOSUID | _ATTR_NODEV, 0, 0, 0)
+  result = _libc.syscall(_MOUNT_SETATTR, _AT_FDCWD, target.encode(), _AT_RECURSIVE, attributes, 32)
+  _checked(result, f'mount_setattr {target}')
+
+
+def keep_capability(capability: int):
+  """Drops every capability but one."""
+  low = 1 << capability
+  header, sets = struct.pack('=Ii', _CAPABILITY_VERSION, 0), struct.pack('=6I', low, low, 0, 0, 0, 0)
+  _checked(_libc.syscall(_number('capset'), header, sets), 'capset')
+
+
 def drop_capabilities():
   """Empties every capability set for good: no exec and no set-uid file brings one back."""
   for capability in range(64):
     if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
       break  # beyond the last one that this kernel knows
   _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
-  header, none = struct.pack('=Ii', 0x20080522, 0), bytes(24)
+  header, none = struct.pack('=Ii', _CAPABILITY_VERSION, 0), bytes(24)
   _checked(_libc.syscall(_number('capset'), header, none), 'capset')
   _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 'PR_SET_NO_NEW_PRIVS')
 
