@@ -32,7 +32,7 @@ class Flaws:
 
   tool: float = 0.40
   count: float = 0.30
-  tag: float = 0.12
+  tag: float = 0.15
   prose: float = 0.25
 
 
@@ -40,27 +40,27 @@ PERFECT = Flaws(0.0, 0.0, 0.0, 0.0)
 
 _SEARCH = '<imgen>{"source": "search", "description": "a photo of'
 _QUERY = '", "params": {"query": "photo of'
-_CODE = '<imgen>{"source": "code", "description": "a'
 _EDIT = '<imgen>{"source": "edit", "description": "a picture of'
 _INDEX = '", "params": {"img_index": '
 _PROMPT = ', "prompt": "please'
 _DIFFUSION = '<imgen>{"source": "diffusion", "description": "a painting of'
 _PAINT = '", "params": {"prompt": "a painting of'
 _CLOSE = '"}}</imgen>'
-# For each kind of chart: its words, what stands before its numbers and what stands after them.
+_CODE = '<imgen>{{"source": "code", "description": "a {} of'
+# For each kind of chart: how its tag begins, what stands before its numbers and what stands after them.
 _CHARTS = {
-  'line': (' line chart of', '", "params": {"code": "plt.plot([', '])"}}</imgen>'),
-  'bar': (' bar chart of', '", "params": {"code": "pd.Series([', ']).plot.bar()"}}</imgen>'),
-  'pie': (' pie chart of', '", "params": {"code": "plt.pie([', '])"}}</imgen>'),
-  'hist': (' histogram of', '", "params": {"code": "plt.hist([', '])"}}</imgen>'),
+  'line': (_CODE.format('line chart'), '", "params": {"code": "plt.plot([', '])"}}</imgen>'),
+  'bar': (_CODE.format('bar chart'), '", "params": {"code": "pd.Series([', ']).plot.bar()"}}</imgen>'),
+  'pie': (_CODE.format('pie chart'), '", "params": {"code": "plt.pie([', '])"}}</imgen>'),
+  'hist': (_CODE.format('histogram'), '", "params": {"code": "plt.hist([', '])"}}</imgen>'),
 }
 
 # Fixed strings of right tags, longest first; the diffusion ones wait for a tool of that name.
 SKELETONS: tuple[str, ...] = tuple(
   sorted(
     {
-      *(_SEARCH, _QUERY, _CODE, _EDIT, _INDEX, _PROMPT, _DIFFUSION, _PAINT, _CLOSE),
-      *(string for chart in _CHARTS.values() for string in chart[1:]),
+      *(_SEARCH, _QUERY, _EDIT, _INDEX, _PROMPT, _DIFFUSION, _PAINT, _CLOSE),
+      *(string for chart in _CHARTS.values() for string in chart),
     },
     key=lambda string: (-len(string), string),
   )
@@ -73,8 +73,9 @@ _OPENINGS = (
   'There is much to say about {}.',
   'People often ask about {}.',
 )
-_BRIDGES = ('Next we come to {}.', 'After that we look at {}.', 'From there we pass to {}.')
-_RETURNS = ('We return to {}.', 'Let us stay with {}.')
+# Documents of several pictures say less about each.
+_BRIDGES = ('Now for {}.', 'Next, {}.', 'Then, {}.')
+_RETURNS = ('Again, {}.', 'Once more, {}.')
 _CLOSINGS = (
   'The details reward a slow look.',
   'That much is plain at a glance.',
@@ -88,6 +89,8 @@ _ANNOUNCEMENTS = (
   'I will generate an image of {}:',
 )
 
+# Documents of more pictures than this have no last sentence.
+_CLOSED = 2
 _TOOLS = ('search', 'code', 'edit')
 
 
@@ -115,7 +118,7 @@ def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> st
 
 
 def _write(about: Sequence[str], tags: Sequence[tuple[Wanted, str]], flaw: str, rng: random.Random) -> str:
-  """Prose around the tags: one sentence before each picture that names it, one at the end."""
+  """A sentence before each picture that names it, and one at the end of short documents."""
   lines: list[str] = []
   named: set[str] = set()
   for item, tag in tags:
@@ -124,7 +127,8 @@ def _write(about: Sequence[str], tags: Sequence[tuple[Wanted, str]], flaw: str, 
     named.add(item.what)
   if not tags:
     lines = [_sentence(_OPENINGS, about[0], flaw, rng)]
-  lines.append(rng.choice(_CLOSINGS))
+  if len(tags) <= _CLOSED:
+    lines.append(rng.choice(_CLOSINGS))
   return ' '.join(lines)
 
 
@@ -146,8 +150,8 @@ def _search(what: str) -> str:
 
 
 def _code(what: str, kind: str, values: Sequence[float]) -> str:
-  words, start, end = _CHARTS[kind]
-  return f'{_CODE}{words} {what}{start} {numbers(values)}{end}'
+  begin, start, end = _CHARTS[kind]
+  return f'{begin} {what}{start} {numbers(values)}{end}'
 
 
 def _edit(what: str, index: int, change: str) -> str:

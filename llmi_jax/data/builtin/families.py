@@ -49,8 +49,8 @@ class Content(Protocol):
     """Different names of rows of numbers."""
     ...
 
-  def values(self) -> tuple[float, ...]:
-    """A row of three to five one- or two-digit numbers that was not drawn before."""
+  def values(self, *, few: bool = False) -> tuple[float, ...]:
+    """A row of three to five one- or two-digit numbers that was not drawn before; three where `few`."""
     ...
 
   def changes(self, subject: str | None, count: int) -> tuple[str, ...]:
@@ -87,10 +87,10 @@ def real(what: str, rng: random.Random) -> str:
   return rng.choice((f'{what} in real life', f'a real view of {what}', f'the true look of {what}'))
 
 
-def chart(content: Content, name: str, kind: str | None = None) -> tuple[str, Plots]:
-  """Asks for a chart by what it is to show."""
+def chart(content: Content, name: str, kind: str | None = None, *, few: bool = False) -> tuple[str, Plots]:
+  """Asks for a chart by what it is to show, of few numbers where there are many pictures."""
   kind = kind or content.rng.choice(tuple(VERBS))
-  values = content.values()
+  values = content.values(few=few)
   clause = f'how {name} of {numbers(values)} {content.rng.choice(VERBS[kind])}'
   return clause, Plots(values, kind, name)
 
@@ -119,7 +119,7 @@ def charts(count: int) -> Draw:
   def draw(content: Content) -> Sketch:
     (name,) = content.series(1)
     kinds = content.rng.sample(tuple(VERBS), count)
-    clause, plot = chart(content, name, kinds[0])
+    clause, plot = chart(content, name, kinds[0], few=count > 2)
     more = tuple(content.rng.choice(VERBS[kind]) for kind in kinds[1:])
     plots = tuple(Plots(plot.values, kind, name) for kind in kinds)
     return Sketch((clause, *more), (name,), plots)
@@ -131,7 +131,7 @@ def photographs_and_chart(count: int) -> Draw:
   def draw(content: Content) -> Sketch:
     names = content.subjects(count)
     (name,) = content.series(1)
-    clause, plot = chart(content, name)
+    clause, plot = chart(content, name, few=count > 1)
     seen = (real(names[0], content.rng),) if count == 1 else (*names[:-1], f'{names[-1]} in real life')
     return Sketch((*seen, clause), (*names, name), (*(Shows(n) for n in names), plot))
 

@@ -152,9 +152,9 @@ class _SplitContent:
   def series(self, count: int) -> tuple[str, ...]:
     return tuple(self._series.draw() for _ in range(count))
 
-  def values(self) -> tuple[float, ...]:
+  def values(self, *, few: bool = False) -> tuple[float, ...]:
     while True:
-      values = _values(self.rng)
+      values = _values(self.rng, few)
       if int(sum(values)) % len(SPLITS) == self._residue and values not in self._seen:
         self._seen.add(values)
         return values
@@ -187,8 +187,8 @@ class _StreamContent:
       self.rng.choice(train) if self.rng.random() < 0.2 else words.series(self.rng) for _ in range(count)
     )
 
-  def values(self) -> tuple[float, ...]:
-    return _values(self.rng)
+  def values(self, *, few: bool = False) -> tuple[float, ...]:
+    return _values(self.rng, few)
 
   def changes(self, subject: str | None, count: int) -> tuple[str, ...]:
     del subject
@@ -213,7 +213,7 @@ class _Deck:
     return self._left.pop()
 
 
-def _values(rng: random.Random) -> tuple[float, ...]:
+def _values(rng: random.Random, few: bool) -> tuple[float, ...]:
   """Three to five numbers below 100, most of one digit."""
   top = rng.choice((9, 9, 30, 99))
-  return tuple(float(rng.randint(1, top)) for _ in range(rng.choice((3, 4, 4, 5))))
+  return tuple(float(rng.randint(1, top)) for _ in range(3 if few else rng.choice((3, 4, 4, 5))))

@@ -65,22 +65,22 @@ TOPICS: Mapping[str, Topics] = {
   'validation': Topics(
     subjects={
       'clock_motion': ('a blurred clock', 'a spinning dial'),
-      'cell': ('a living cell', 'a cell in saline'),
-      'microaneurysms': ('thin vessels', 'tiny lesions'),
-      'text': ('slanted handwriting', 'letters in ink'),
+      'cell': ('a cell', 'a living cell'),
+      'microaneurysms': ('vessels', 'tiny lesions'),
+      'text': ('handwriting', 'letters in ink'),
     },
     owners=('museum', 'ferry', 'candle', 'umbrella', 'library'),
     measures=('loans', 'rentals', 'guests'),
   ),
   'test': Topics(
     subjects={
-      'china': ('a palace tower', 'a tall pagoda'),
-      'hubble_deep_field': ('distant galaxies', 'countless stars'),
-      'gravel': ('loose gravel', 'small pebbles'),
-      'horse': ('a standing horse', 'a dark stallion'),
+      'china': ('a pagoda', 'a palace tower'),
+      'hubble_deep_field': ('galaxies', 'distant stars'),
+      'gravel': ('gravel', 'small pebbles'),
+      'horse': ('a horse', 'a dark stallion'),
     },
     owners=('kayak', 'lantern', 'honey', 'violin', 'harbour', 'pottery'),
-    measures=('bookings', 'repairs', 'deliveries', 'lessons'),
+    measures=('bookings', 'repairs', 'trials', 'lessons'),
   ),
 }
 
