@@ -24,8 +24,8 @@ def code_tool(sandbox: Sandbox, *, deadline: float = 10.0, spec: ToolSpec = SPEC
 
   Args:
     sandbox: where the code runs.
-    deadline: seconds that a snippet may take; exceeding them is the policy's doing. The dispatcher's limit for
-      this tool must be longer: it covers waiting for a place in the sandbox, and is nobody's doing.
+    deadline: seconds that a snippet may take; exceeding them is the policy's doing. The dispatcher's limit
+      for this tool must be longer: it covers waiting for a place in the sandbox, and is nobody's doing.
     spec: what prompts say of it.
   """
 
