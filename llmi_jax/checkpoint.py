@@ -75,7 +75,8 @@ class Checkpoints:
       self._orbax.save(target / 'state', args=ocp.args.StandardSave(state))
     except (OSError, ValueError) as error:
       raise _unwritable(target, error) from error
-    self._writer = threading.Thread(target=self._publish, args=(target, dict(meta)), name='checkpoint')
+    kept = {'meta': dict(meta), 'leaves': _leaves(state)}
+    self._writer = threading.Thread(target=self._publish, args=(target, kept), name='checkpoint')
     self._writer.start()
 
   def wait(self) -> None:
@@ -111,28 +112,25 @@ class Checkpoints:
       if fault := _fault(target):
         damaged.append(fault)
         continue
-      state = self._read(target, abstract)
-      return Restored(step, state, json.loads((target / _META).read_text()), tuple(damaged))
+      kept = json.loads((target / _META).read_text())
+      if unlike := _unlike(kept['leaves'], _leaves(abstract)):
+        raise CheckpointError(
+          f'{target} does not fit this config ({unlike}); '
+          'use another --workdir or the config it was made with.'
+        )
+      state = self._orbax.restore(target / 'state', args=ocp.args.StandardRestore(abstract))
+      return Restored(step, state, kept['meta'], tuple(damaged))
     if damaged:
       raise CheckpointError(
         f'{damaged[0]} and no older checkpoint is whole; remove {self._folder} to start anew.'
       )
     return None
 
-  def _read(self, target: pathlib.Path, abstract: Any) -> Any:
-    try:
-      return self._orbax.restore(target / 'state', args=ocp.args.StandardRestore(abstract))
-    except (ValueError, KeyError, TypeError) as error:
-      words = str(error).splitlines()[0][:200]
-      raise CheckpointError(
-        f'{target} does not fit this config ({words}); use another --workdir or the config it was made with.'
-      ) from error
-
-  def _publish(self, target: pathlib.Path, meta: dict[str, Any]) -> None:
+  def _publish(self, target: pathlib.Path, kept: dict[str, Any]) -> None:
     """In the writer thread: waits for Orbax, then seals the step and prunes older ones."""
     try:
       self._orbax.wait_until_finished()
-      storage.write(target / _META, json.dumps(meta, indent=1).encode())
+      storage.write(target / _META, json.dumps(kept, indent=1).encode())
       files = sorted(path for path in target.rglob('*') if path.is_file())
       for path in files:
         _sync(path)
@@ -168,6 +166,20 @@ def digest(state: Any) -> str:
   for leaf in jax.tree.leaves(jax.device_get(state)):
     total.update(leaf.tobytes())
   return total.hexdigest()
+
+
+def _leaves(tree: Any) -> dict[str, str]:
+  """Path → dtype and shape of every array."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path): f'{leaf.dtype}{list(leaf.shape)}' for path, leaf in leaves}
+
+
+def _unlike(kept: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+  """The first leaf that differs, in words; empty if none does."""
+  for path in sorted(kept.keys() | wanted.keys()):
+    if kept.get(path) != wanted.get(path):
+      return f'{path} is {kept.get(path, "absent")} and should be {wanted.get(path, "absent")}'
+  return ''
 
 
 def _unwritable(target: pathlib.Path, error: Exception) -> StorageError:

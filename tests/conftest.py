@@ -1,18 +1,13 @@
 """Strict defaults for every test: eight CPU devices, no silent promotion of ranks or dtypes."""
 
-import os
-
-os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-flags = os.environ.get('XLA_FLAGS', '')
-if 'xla_force_host_platform_device_count' not in flags:
-  os.environ['XLA_FLAGS'] = f'{flags} --xla_force_host_platform_device_count=8'.strip()
-
 import pathlib
 import tempfile
 
 import jax
 import pytest
 
+jax.config.update('jax_platforms', 'cpu')
+jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(tempfile.gettempdir()) / 'llmi_jax-test-xla'))

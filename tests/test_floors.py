@@ -45,9 +45,9 @@ def faults(name: str, imported: list[str]) -> list[str]:
   found = [] if here in FLOORS else [f'{name}: give {here!r} a floor.']
   for module in imported:
     top, *rest = module.split('.')
-    if top == 'llmi_jax' and rest and rest[0] != here and here in FLOORS:
-      if FLOORS.get(rest[0], 99) >= FLOORS[here]:
-        found.append(f'{name} (floor {FLOORS[here]}) imports {module}.')
+    inside = top == 'llmi_jax' and rest and rest[0] != here and here in FLOORS
+    if inside and FLOORS.get(rest[0], 99) >= FLOORS[here]:
+      found.append(f'{name} (floor {FLOORS[here]}) imports {module}.')
     if here in PURE and top in HOST_ONLY:
       found.append(f'{name} is pure; it imports {module}.')
     if here in HOST and top in DEVICE_ONLY:

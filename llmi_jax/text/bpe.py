@@ -1,6 +1,6 @@
 """Makes a small byte-level BPE tokenizer in the form of Qwen's: its special tokens, chat form and files.
 
-Words keep their leading space and digits stand alone. Skeletons are fixed strings, such as the beginning of a
+Words and numbers keep their leading space; a number is cut into pairs of digits. Skeletons are fixed strings, such as the beginning of a
 tag, that are one token each: they are isolated before anything else looks at the text, and the merges that
 would build them up spend no vocabulary. Nothing is normalised, so that any text comes back exactly.
 """
@@ -23,9 +23,9 @@ SPECIALS = (
 PLAIN = ('<think>', '</think>')
 BYTES = 256
 
-# Contractions; words with one character before them; single digits; runs of marks; line ends; spaces.
+# Contractions; words with one character before them; pairs of digits with a space before them; runs of marks; line ends; spaces.
 _WORDS = (
-  r"(?i:'(?:s|t|re|ve|m|ll|d))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+  r"(?i:'(?:s|t|re|ve|m|ll|d))|[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}{1,2}"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
 CHAT_TEMPLATE = """\

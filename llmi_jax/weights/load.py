@@ -5,7 +5,6 @@ import pathlib
 
 import jax
 import numpy as np
-from flax import nnx
 from safetensors import SafetensorError, safe_open
 
 from llmi_jax.core.errors import WeightsError
@@ -68,7 +67,7 @@ def load(folder: str | pathlib.Path) -> tuple[Decoder, DecoderConfig]:
     raise WeightsError(f'{folder} lacks {missing[0]}{more}; the copy is incomplete.')
   ordered = [jax.device_put(arrays[leaf_name(path)]) for path, _ in leaves]
   model = jax.tree_util.tree_unflatten(tree, ordered)
-  assert isinstance(model, nnx.Module)
+  assert isinstance(model, Decoder)
   return model, config
 
 

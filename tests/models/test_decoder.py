@@ -47,7 +47,9 @@ def test_decoding_with_a_cache_equals_running_the_whole(loaded):
   suffix = empty_suffix(config.layers, ROWS, config.kv_heads, 8, config.head_dim, jnp.float32)
   for t in range(5, LENGTH):
     cache = Cache(Prefix(kv, cut), suffix)
-    hidden, suffix, _ = decoder.forward(view, tokens[:, t : t + 1], positions[:, t : t + 1], cut, cache, config=config)
+    hidden, suffix, _ = decoder.forward(
+      view, tokens[:, t : t + 1], positions[:, t : t + 1], cut, cache, config=config
+    )
     np.testing.assert_allclose(hidden[:, 0], whole[:, t], atol=2e-5)
 
 

@@ -63,7 +63,9 @@ def _loop(kind, settings):
 
 
 @pytest.mark.parametrize('ratio', ['token', 'sequence', 'sequence_token'])
-@pytest.mark.parametrize('aggregation', ['token_mean', 'seq_mean_token_mean', 'seq_mean_token_sum', 'constant'])
+@pytest.mark.parametrize(
+  'aggregation', ['token_mean', 'seq_mean_token_mean', 'seq_mean_token_sum', 'constant']
+)
 def test_policy_loss_equals_a_float64_loop(ratio, aggregation):
   bounds = clip.Clip(0.2, 0.28, 3.0)
   settings = Surrogate(ratio, bounds, aggregation, 11.0)
@@ -119,7 +121,9 @@ def test_chunked_logprobs_equal_log_softmax_in_value_and_gradient(chunk):
   targets[targets == 3] = 4
 
   def ours(h):
-    return logprobs.token_logprobs(h, targets, lambda x: x @ table, temperature=0.7, banned=banned, chunk=chunk)
+    return logprobs.token_logprobs(
+      h, targets, lambda x: x @ table, temperature=0.7, banned=banned, chunk=chunk
+    )
 
   def reference(h):
     full = jax.nn.log_softmax(jnp.where(banned[None, None], -1e30, h @ table / 0.7))

@@ -16,7 +16,15 @@ from llmi_jax.sampling.logits import Sampling
 from llmi_jax.weights.load import load
 
 SIZES = EngineConfig(
-  groups=2, samples=3, prompt_slots=10, response_slots=12, chunk=4, vocab=160, width=32, stops=(1,), banned=(0,)
+  groups=2,
+  samples=3,
+  prompt_slots=10,
+  response_slots=12,
+  chunk=4,
+  vocab=160,
+  width=32,
+  stops=(1,),
+  banned=(0,),
 )
 
 
@@ -34,7 +42,9 @@ def _prompts(count, seed=0):
 def _run(policy, sizes, prompts, samples, order=None):
   engine = Engine(programs.sampler(policy[2], sizes), sizes)
   tasks = np.repeat(np.arange(len(prompts)), samples)
-  keys = row_keys(0, 'eval', 3, tasks, np.tile(np.arange(samples), len(prompts))).reshape(len(prompts), samples)
+  keys = row_keys(0, 'eval', 3, tasks, np.tile(np.arange(samples), len(prompts))).reshape(
+    len(prompts), samples
+  )
   for i in order or range(len(prompts)):
     engine.submit(Request(i, prompts[i], keys[i], 12))
   out = {}
