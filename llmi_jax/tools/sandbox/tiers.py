@@ -14,7 +14,7 @@ ENVIRONMENT = {
   'HOME': confine.HOME,
   'LANG': 'C.UTF-8',
   'MPLBACKEND': 'Agg',
-  'MPLCONFIGDIR': '/config',
+  'MPLCONFIGDIR': confine.CONFIG,
   'OMP_NUM_THREADS': '1',
   'OPENBLAS_NUM_THREADS': '1',
   'PYTHONHASHSEED': '0',
@@ -49,7 +49,7 @@ def bubblewrap(view: View, settings: str) -> Start:
   for target, link in view.links:
     command += ['--symlink', target, link]
   command += ['--dir', '/dev', '--dev-bind', '/dev/null', '/dev/null', '--size', str(16 << 20)]
-  command += ['--tmpfs', '/config', '--dir', confine.HOME, '--remount-ro', '/', '--chdir', '/']
+  command += ['--tmpfs', confine.CONFIG, '--dir', confine.HOME, '--remount-ro', '/', '--chdir', '/']
   # An empty environment: bubblewrap's own would be readable inside.
   return Start([*command, *view.command('launcher', settings)], {})
 

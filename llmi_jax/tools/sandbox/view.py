@@ -1,15 +1,17 @@
 """What of this machine's files the sandbox shows: the interpreter, its libraries, fonts; nothing else."""
 
 import dataclasses
+import importlib.util
 import pathlib
-import site
 import sys
 import sysconfig
 from collections.abc import Iterable
 
 import llmi_jax
+from llmi_jax.core.errors import SandboxError
 
 GUEST = '/guest'
+DRAWS_WITH = ('numpy', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'PIL', 'dateutil')
 _LIBRARIES = ('/lib', '/lib32', '/lib64', '/usr/lib', '/usr/lib32', '/usr/lib64', '/usr/local/lib')
 _SHARED = ('/usr/share/fonts', '/usr/local/share/fonts', '/usr/share/zoneinfo', '/etc/ld.so.cache')
 
@@ -41,12 +43,16 @@ class View:
 
 
 def view() -> View:
-  """The view for the running interpreter."""
+  """The view for the running interpreter.
+
+  Raises:
+    SandboxError: a library to draw with is not installed.
+  """
   python = pathlib.Path(sys.executable).resolve()
-  paths = sysconfig.get_paths()
-  standard = [paths['stdlib'], sysconfig.get_config_var('DESTSHARED')]
+  library = sysconfig.get_path('stdlib')
+  standard = [library, f'{library}/lib-dynload']
   shared = [f'{sys.base_prefix}/lib', f'{sys.base_prefix}/lib64']
-  packages = [paths['purelib'], paths['platlib'], *site.getsitepackages()]
+  packages = [_home(name) for name in DRAWS_WITH]
   folders = _outermost([*standard, *packages, *shared, str(python), *_SHARED])
   libraries = [path for path in _LIBRARIES if pathlib.Path(path).is_dir()]
   links = tuple((str(pathlib.Path(p).readlink()), p) for p in libraries if pathlib.Path(p).is_symlink())
@@ -64,12 +70,20 @@ def view() -> View:
   )
 
 
-def _existing(paths: Iterable[str | None]) -> list[str]:
+def _home(name: str) -> str:
+  """The folder that an installed library lies in."""
+  found = importlib.util.find_spec(name)
+  if found is None or found.origin is None:
+    raise SandboxError(f'{name} is not installed')
+  return str(pathlib.Path(found.origin).parents[1])
+
+
+def _existing(paths: Iterable[str]) -> list[str]:
   """Those that exist, each once."""
-  return list(dict.fromkeys(p for p in paths if p and pathlib.Path(p).exists()))
+  return list(dict.fromkeys(p for p in paths if pathlib.Path(p).exists()))
 
 
-def _outermost(paths: Iterable[str | None]) -> list[str]:
+def _outermost(paths: Iterable[str]) -> list[str]:
   """Those that exist and are in no other one."""
   found = _existing(paths)
   return [p for p in found if not any(p != q and pathlib.Path(p).is_relative_to(q) for q in found)]

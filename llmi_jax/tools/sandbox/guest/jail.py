@@ -83,9 +83,11 @@ def _show(outside: str, inside: str, readonly: bool = True):
 def _furnish():
   """The few places that are no binds."""
   _show('/dev/null', '/dev/null', readonly=False)
-  for folder in ('/config', confine.HOME):
+  for folder in (confine.CONFIG, confine.HOME):
     os.mkdir(_NEW + folder)
-  kernel.mount('tmpfs', _NEW + '/config', 'tmpfs', kernel.MS_NOSUID | kernel.MS_NODEV, 'size=16m,mode=755')
+  kernel.mount(
+    'tmpfs', _NEW + confine.CONFIG, 'tmpfs', kernel.MS_NOSUID | kernel.MS_NODEV, 'size=16m,mode=755'
+  )
 
 
 def _enter_root():
