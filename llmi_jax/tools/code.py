@@ -38,11 +38,9 @@ def code_tool(sandbox: Sandbox, *, deadline: float = 10.0, spec: ToolSpec = SPEC
     if result.picture is None:
       raise ToolFailure(result.error, 'policy', executed=(('code', code),))
     artefacts = (('text', result.text),) if result.text else ()
-    return success(
-      Candidate(result.picture), model=result.versions, executed=(('code', code),), artefacts=artefacts
-    )
+    return success(Candidate(result.picture), executed=(('code', code),), artefacts=artefacts)
 
-  return Tool(spec, call, provider=f'sandbox:{sandbox.tier}', model=sandbox.versions)
+  return Tool(spec, call, provider=f'sandbox:{sandbox.tier}', model=sandbox.identity)
 
 
 def unfenced(code: str) -> str:

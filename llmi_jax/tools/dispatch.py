@@ -6,11 +6,12 @@
       session.submit(segment)          # starts the call at once
     outcomes = await session.finish()  # image position → ToolOutcome
 
-Whatever a call does, its outcome says whose doing it was; nothing but cancellation leaves `finish`.
+Whatever a tool does, its outcome says whose doing it was; no exception of a tool leaves `finish`.
 """
 
 import asyncio
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 
@@ -67,7 +68,8 @@ class Dispatcher:
       candidates: pictures wanted per call.
       variant: which of several draws for equal parameters.
     """
-    return Session(self, task, key, candidates, variant)
+    run = functools.partial(self.run, key=key, candidates=candidates, variant=variant)
+    return Session(task, self.registry, self.max_calls, run)
 
   async def run(
     self, call: ToolCall, images: Mapping[int, Image], key: SessionKey, candidates: int, variant: int

@@ -3,17 +3,17 @@
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
 
 from llmi_jax.core.document import Malformed, Segment, ToolCall
 from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.task import Task
 from llmi_jax.core.toolspec import ToolSpec
+from llmi_jax.tools.registry import Registry
 
-if TYPE_CHECKING:
-  from llmi_jax.tools.dispatch import Dispatcher
+Run = Callable[[ToolCall, Mapping[int, Image]], Awaitable[ToolOutcome]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +43,11 @@ class SessionKey:
 class Session:
   """One response's calls. Made by `Dispatcher.open`."""
 
-  def __init__(self, dispatcher: 'Dispatcher', task: Task, key: SessionKey, candidates: int, variant: int):
-    self._dispatcher = dispatcher
+  def __init__(self, task: Task, registry: Registry, max_calls: int, run: Run):
     self._task = task
-    self._key = key
-    self._candidates = candidates
-    self._variant = variant
+    self._registry = registry
+    self._max_calls = max_calls
+    self._run_call = run
     self._inputs = dict(enumerate(task.input_images))
     self._calls: dict[int, asyncio.Task[ToolOutcome]] = {}
     self._broken: dict[int, str] = {}
@@ -63,10 +62,15 @@ class Session:
       self._calls[segment.position] = asyncio.ensure_future(work)
 
   async def finish(self) -> dict[int, ToolOutcome]:
-    """Waits for all calls; image position → outcome, in order. Cancelling this cancels them."""
+    """Waits for all calls; image position → outcome, in order. Cancelling this cancels them.
+
+    Raises:
+      StorageError: the cache or the journal cannot be written.
+      DataError: the journal cannot be read.
+    """
     try:
       outcomes = await asyncio.gather(*self._calls.values())
-    except asyncio.CancelledError:
+    except BaseException:
       await self.cancel()
       raise
     return dict(zip(self._calls, outcomes))
@@ -79,21 +83,19 @@ class Session:
 
   def _refuse(self, call: ToolCall) -> ToolOutcome | None:
     """The outcome of a call that must not run, or None."""
-    registry = self._dispatcher.registry
+    registry = self._registry
     offered = [
       s.name for s in registry.specs if not self._task.offered_tools or s.name in self._task.offered_tools
     ]
     if call.tool not in offered:
       names = ', '.join(offered) or 'none'
       return _no(call, 'not_offered', f'The tool {call.tool!r} is not offered here; offered: {names}.')
-    if len(self._calls) >= self._dispatcher.max_calls:
-      return _no(
-        call, 'invalid', f'A response may make {self._dispatcher.max_calls} calls; this is one more.'
-      )
+    if len(self._calls) >= self._max_calls:
+      return _no(call, 'invalid', f'A response may make {self._max_calls} calls; this is one more.')
     return None
 
   async def _run(self, call: ToolCall) -> ToolOutcome:
-    tool = self._dispatcher.registry.get(call.tool)
+    tool = self._registry.get(call.tool)
     assert tool is not None, call.tool
     images: dict[int, Image] = {}
     for position in _named(tool.spec, call.params):
@@ -101,7 +103,7 @@ class Session:
       if isinstance(found, ToolOutcome):
         return found
       images[position] = found
-    return await self._dispatcher.run(call, images, self._key, self._candidates, self._variant)
+    return await self._run_call(call, images)
 
   async def _picture(self, call: ToolCall, position: int) -> Image | ToolOutcome:
     """The picture at a position that `call` names, or the outcome that its lack means for `call`."""

@@ -223,7 +223,7 @@ print(worked)
 def test_every_system_call_outside_the_list_is_refused(box):
   from llmi_jax.tools.sandbox.guest import seccomp
 
-  column = 0 if os.uname().machine == 'x86_64' else 1
+  column = list(seccomp.ARCHITECTURES).index(os.uname().machine)
   tables = (seccomp._ALLOWED, seccomp._MAPPING)
   allowed = [row[column] for table in tables for row in table.values() if row[column] is not None]
   # Kernels let uretprobe and uprobe pass every filter; they act only on trampolines that the kernel made.

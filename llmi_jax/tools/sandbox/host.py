@@ -7,12 +7,13 @@ import io
 import json
 import os
 import signal
+import sys
 
 from llmi_jax.core.errors import DataError, SandboxError
 from llmi_jax.core.image import Image
 from llmi_jax.services import images
 from llmi_jax.tools.sandbox import probe, tiers
-from llmi_jax.tools.sandbox.guest import protocol
+from llmi_jax.tools.sandbox.guest import protocol, seccomp
 from llmi_jax.tools.sandbox.outside import Outside
 from llmi_jax.tools.sandbox.view import view
 
@@ -70,9 +71,12 @@ class SandboxLost(Exception):
 class Sandbox:
   """A launcher that is restarted when it dies, and at most `jobs` snippets at once."""
 
-  def __init__(self, tier: str, start: tiers.Start, outside: Outside, versions: str, jobs: int):
+  def __init__(
+    self, tier: str, figures: Figures, start: tiers.Start, outside: Outside, versions: str, jobs: int
+  ):
     self.tier = tier
     self.versions = versions
+    self.identity = f'{versions}; figures {figures.json()}'
     self._start = start
     self._outside = outside
     self._places = asyncio.Semaphore(jobs)
@@ -85,17 +89,19 @@ class Sandbox:
     Raises:
       SandboxError: none holds; no code must run.
     """
-    settings = (figures or Figures()).json()
+    if sys.platform != 'linux' or os.uname().machine not in seccomp.ARCHITECTURES:
+      raise SandboxError('The code tool runs on Linux on x86_64 and aarch64 only; leave it out here.')
+    figures = figures or Figures()
     reasons = []
     for name, build in tiers.TIERS:
       try:
-        start = build(view(), settings)
+        start = build(view(), figures.json())
         outside = Outside(start.command, start.environment)
-        versions = await asyncio.to_thread(outside.wait)
+        versions = await _started(outside)
       except SandboxError as error:
         reasons.append(f'{name}: {error}')
         continue
-      sandbox = cls(name, start, outside, versions, jobs)
+      sandbox = cls(name, figures, start, outside, versions, jobs)
       escaped = await sandbox._escapes()
       if not escaped:
         return sandbox
@@ -157,7 +163,7 @@ class Sandbox:
       if not self._outside.alive:
         await asyncio.to_thread(self._outside.close)
         self._outside = Outside(self._start.command, self._start.environment)
-        await asyncio.to_thread(self._outside.wait)
+        await _started(self._outside)
       return self._outside
 
   async def _escapes(self) -> str:
@@ -184,6 +190,15 @@ class Sandbox:
     if picture is None and not error:
       error = 'The code made no figure.'
     return Result(None if error else picture, error, reply.text, self.versions, end.seconds)
+
+
+async def _started(outside: Outside) -> str:
+  """Waits for a launcher; one that is no longer wanted is killed."""
+  try:
+    return await asyncio.to_thread(outside.wait)
+  except asyncio.CancelledError:
+    outside.kill()
+    raise
 
 
 def _word(end: protocol.End) -> str:

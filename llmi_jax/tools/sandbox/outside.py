@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -23,7 +22,8 @@ class Outside:
   def __init__(self, command: list[str], environment: dict[str, str]):
     """Starts it; `wait` says whether it came up."""
     self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    self._errors, errors = os.pipe()
+    readable, errors = os.pipe()
+    self._errors = open(readable, 'rb', buffering=0)  # noqa: SIM115  (closed by `close`)
     self._process: subprocess.Popen | None = None
     self._started = threading.Event()
     self._problem = ''
@@ -41,11 +41,17 @@ class Outside:
     Raises:
       SandboxError: it did not come up.
     """
-    ready = select.select([self._control], [], [], _START_SECONDS)[0]
-    message = self._control.recv(1 << 16) if ready else b''
+    self._control.settimeout(_START_SECONDS)
+    try:
+      message = self._control.recv(1 << 16)
+    except TimeoutError:
+      message = b''
+    self._control.setblocking(False)
     if not message:
+      self.kill()
+      problem = self._problem or f'it did not start: {self._last_words()}'
       self.close()
-      raise SandboxError(self._problem or f'it did not start: {self._last_words()}')
+      raise SandboxError(problem)
     return message.decode()
 
   @property
@@ -63,10 +69,15 @@ class Outside:
   def close(self):
     """Ends the launcher with all its jobs and waits for the end."""
     self._control.close()
-    with contextlib.suppress(ProcessLookupError):
-      if self._process is not None:
-        os.killpg(self._process.pid, signal.SIGKILL)
+    self.kill()
     self._thread.join()
+    self._errors.close()
+
+  def kill(self):
+    """Ends the launcher with all its jobs."""
+    if self._process is not None and self._process.poll() is None:
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(self._process.pid, signal.SIGKILL)
 
   def _keep(self, command: list[str], environment: dict[str, str], control: socket.socket, errors: int):
     try:
@@ -86,8 +97,7 @@ class Outside:
       self._process.wait()
 
   def _last_words(self) -> str:
-    os.set_blocking(self._errors, False)
-    with contextlib.suppress(BlockingIOError):
-      words = os.read(self._errors, 1 << 16).decode('utf-8', 'replace').strip().splitlines()
-      return words[-1][:300] if words else 'it said nothing'
-    return 'it said nothing'
+    """The last line on its standard error."""
+    os.set_blocking(self._errors.fileno(), False)
+    lines = (self._errors.read(1 << 16) or b'').decode('utf-8', 'replace').split('\n')
+    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), 'it said nothing')

@@ -9,7 +9,7 @@ import platform
 import struct
 
 _PROT_EXEC = 4
-_ARCHITECTURES = {'x86_64': 0xC000003E, 'aarch64': 0xC00000B7}
+ARCHITECTURES = {'x86_64': 0xC000003E, 'aarch64': 0xC00000B7}
 
 # (x86_64, aarch64); None where the architecture has no such call.
 _ALLOWED = {
@@ -96,19 +96,13 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _NUMBER, _ARCHITECTURE, _THIRD_ARGUMENT = 0, 4, 32
 
 
-def program(machine: str | None = None) -> bytes:
-  """The filter as BPF for this machine's architecture.
-
-  Raises:
-    KeyError: the architecture is not known.
-  """
-  machine = machine or platform.machine()
-  column = list(_ARCHITECTURES).index(machine) if machine in _ARCHITECTURES else None
-  if column is None:
-    raise KeyError(f'{machine} has no seccomp table.')
+def program() -> bytes:
+  """The filter as BPF for this machine's architecture, one of `ARCHITECTURES`."""
+  machine = platform.machine()
+  column = list(ARCHITECTURES).index(machine)
   code = [
     (_LOAD, 0, 0, _ARCHITECTURE),
-    (_EQUAL, 1, 0, _ARCHITECTURES[machine]),
+    (_EQUAL, 1, 0, ARCHITECTURES[machine]),
     (_RETURN, 0, 0, _KILL),
     (_LOAD, 0, 0, _NUMBER),
   ]
