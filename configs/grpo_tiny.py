@@ -16,7 +16,7 @@ def get_config(arg=None):
 
   config.policy = ConfigDict()
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
-  config.policy.rebuild = False  # repeat the supervised warm start first (about an hour)
+  config.policy.rebuild = 0  # steps of supervised warm start to repeat first; the shipped policy had 2400
   config.policy.unroll = True  # layers one by one instead of scanned: faster on CPU
 
   config.data = ConfigDict()

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, metrics, programs, trainer, update, wiring
+from llmi_jax import checkpoint, front, metrics, programs, rebuild, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
@@ -40,7 +40,11 @@ FREE = ('checkpoint.',)
 
 def main(config: wiring.Config) -> None:
   """Trains to the end, or goes on with a run that was begun."""
-  workdir = pathlib.Path(WORKDIR.value or pathlib.Path('runs') / config_name())
+  train(config, pathlib.Path(WORKDIR.value or pathlib.Path('runs') / config_name()))
+
+
+def train(config: wiring.Config, workdir: pathlib.Path) -> None:
+  """The same, with the folder given."""
   open_workdir(workdir, config)
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
@@ -49,6 +53,17 @@ def main(config: wiring.Config) -> None:
   before, after = summary['eval_before'], summary['eval_after']
   print(f'Reward {before["reward"]:.3f} → {after["reward"]:.3f} in {summary["steps"]} steps.')
   print(f'Report: {built}')
+
+
+def policy_path(config: wiring.Config, workdir: pathlib.Path) -> str:
+  """Where the policy to train is; a rebuilt one is made in the work folder first, unless it is there."""
+  if not config.policy.rebuild:
+    return config.policy.path
+  folder = workdir / 'policy'
+  if not (folder / 'done').exists():
+    rebuild.make(folder, config.policy.rebuild, config.seed)
+    files.write_atomically(folder / 'done', b'')
+  return str(folder)
 
 
 def config_name() -> str:
@@ -85,7 +100,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   stop = asyncio.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  policy = wiring.load_policy(config.policy.path)
+  policy = wiring.load_policy(policy_path(config, workdir))
   journal, device = Journal(workdir), Device()
   saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
   writer = metrics.Writer(workdir)

@@ -129,6 +129,7 @@ async def train(run: Run, state: TrainState, spent: float = 0.0) -> dict[str, An
     'steps': int(state.step),
     'skipped': int(state.skipped),
     'seconds': round(time.monotonic() - began, 1),
+    'digest': checkpoint.digest((state.params, state.optimizer)),
     'params': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
 

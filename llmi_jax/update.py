@@ -12,7 +12,6 @@ from jax import Array
 from llmi_jax.rl import logprobs
 from llmi_jax.rl.loss import Surrogate, policy_loss
 
-
 Values = Any  # an array: NumPy on the host, JAX's within a program
 
 

@@ -17,7 +17,7 @@ FLOORS = {
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
   **dict.fromkeys(('eval', 'tts'), 5),
   **dict.fromkeys(('trainer', 'warm_start'), 6),
-  **dict.fromkeys(('front', 'wiring'), 7),  # what entry points share
+  **dict.fromkeys(('front', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 8),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')

@@ -78,7 +78,7 @@ def test_greedy_equals_transformers(policy, tiny_hf):
 
 
 def test_logprobs_equal_a_whole_forward_pass(policy):
-  view, model, config = policy
+  _, model, config = policy
   sizes = dataclasses.replace(SIZES, sampling=Sampling(0.7))
   prompts = _prompts(2, seed=3)
   for (i, _), sample in _run(policy, sizes, prompts, 3).items():

@@ -1,0 +1,139 @@
+"""The entry point as a user starts it: a short run end to end, resumption, and what mistakes print."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from llmi_jax.data import rollouts, tasks
+from llmi_jax.data.builtin import generate
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = str(ROOT / 'configs' / 'grpo_tiny.py')
+
+
+@pytest.fixture(scope='session')
+def short(tmp_path_factory):
+  """Arguments that make a run of seconds; the policy, tools and judges are the real ones."""
+  few = tmp_path_factory.mktemp('tasks') / 'few.parquet'
+  tasks.save(generate.tasks('test')[:6], few)
+  values = {
+    'steps': 4,
+    'data.prompts': 2,
+    'data.samples': 4,
+    'data.eval': few,
+    'eval.samples': 2,
+    'optimizer.widths': '(160,)',
+    'checkpoint.every': 1,
+  }
+  return [f'--config.{key}={value}' for key, value in values.items()]
+
+
+def start(workdir, *arguments, config=CONFIG):
+  command = [sys.executable, '-m', 'llmi_jax.main', f'--config={config}', f'--workdir={workdir}', *arguments]
+  environment = {**os.environ, 'JAX_PLATFORMS': 'cpu'}
+  return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+  _, errors = process.communicate(timeout=600)
+  return process.returncode, errors
+
+
+@pytest.fixture(scope='session')
+def trained(short, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run') / 'whole'
+  code, errors = finish(start(workdir, *short))
+  assert code == 0, errors
+  return workdir
+
+
+def summary(workdir):
+  return json.loads((workdir / 'summary.json').read_text())
+
+
+def test_a_run_writes_what_it_promises(trained):
+  found = summary(trained)
+  assert found.keys() >= {'eval_before', 'eval_after', 'steps', 'seconds', 'params'}
+  wanted = {'reward', 'rule', 'llm', 'mllm', 'valid_tag_rate', 'image_rule_rate', 'tool_accuracy'}
+  assert found['eval_after'].keys() >= wanted | {'n_tasks', 'n_unscorable'}
+  assert (found['steps'], found['eval_after']['n_tasks'], found['eval_after']['n_samples']) == (4, 6, 12)
+  lines = [json.loads(line) for line in (trained / 'metrics.jsonl').read_text().splitlines()]
+  assert [line['step'] for line in lines] == [1, 2, 3, 4]
+  names = {f'reward/{part}' for part in ('mean', 'rule', 'llm', 'mllm')}
+  names |= {
+    f'tools/{tool}/{what}' for tool in ('search', 'code', 'edit') for what in ('calls', 'success_rate')
+  }
+  names |= {'rollout/tokens', 'rollout/length_mean', 'loss/policy', 'grad_norm'}
+  names |= {f'time/{kind}' for kind in ('generate', 'tools', 'judge', 'update')}
+  assert lines[0].keys() >= names
+  assert {path.name for path in trained.iterdir()} >= {
+    'config.json',
+    'report.html',
+    'tb',
+    'images',
+    'journal',
+  }
+  kept = list(rollouts.read(trained / 'rollouts' / 'train'))
+  assert len(kept) == 4 * 8 and all(row.reward is not None for row in kept)
+  assert pq.read_table(rollouts.files(trained / 'rollouts' / 'eval')[0]).num_rows == 12
+
+
+def test_groups_have_no_mean_advantage(trained):
+  rows = list(rollouts.read(trained / 'rollouts' / 'train'))
+  assert len(rows) == 32
+  for at in range(0, len(rows), 4):
+    assert abs(sum(row.advantage for row in rows[at : at + 4])) < 1e-4
+
+
+@pytest.fixture(scope='session')
+def stopped(short, tmp_path_factory):
+  """A run that was asked to stop after its first step, then started again by the same command."""
+  workdir = tmp_path_factory.mktemp('run') / 'stopped'
+  process = start(workdir, *short)
+  wait_for_step(workdir, 1, process)
+  process.send_signal(signal.SIGTERM)
+  code, errors = finish(process)
+  again = finish(start(workdir, *short))
+  return workdir, code, errors, again
+
+
+def wait_for_step(workdir, step, process):
+  metrics = workdir / 'metrics.jsonl'
+  while process.poll() is None:
+    if metrics.exists() and metrics.read_text().count('\n') >= step:
+      return
+    time.sleep(0.05)
+  raise AssertionError(process.stderr.read())
+
+
+def test_sigterm_leaves_cleanly_and_the_same_command_goes_on_to_the_same_bits(stopped, trained):
+  workdir, code, errors, (code_again, errors_again) = stopped
+  assert code == 130 and 'Stopped after step' in errors and 'Traceback' not in errors
+  assert code_again == 0 and 'Resuming' in errors_again, errors_again
+  assert summary(workdir)['digest'] == summary(trained)['digest']
+
+
+@pytest.mark.slow
+def test_kill_at_three_random_moments_ends_in_the_same_bits(short, trained, tmp_path):
+  rng = random.Random(0)
+  workdir = tmp_path / 'killed'
+  for step in (0, 1, 3):
+    process = start(workdir, *short)
+    if step:
+      wait_for_step(workdir, step, process)
+    time.sleep(rng.uniform(0.1, 2.0))
+    process.kill()
+    finish(process)
+  code, errors = finish(start(workdir, *short))
+  assert code == 0, errors
+  assert summary(workdir)['digest'] == summary(trained)['digest']
+  steps = [json.loads(line)['step'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+  assert steps == [1, 2, 3, 4]
