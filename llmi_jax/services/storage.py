@@ -1,5 +1,6 @@
 """Files that are either whole or absent, whatever kills their writer."""
 
+import concurrent.futures
 import contextlib
 import fcntl
 import hashlib
@@ -12,6 +13,7 @@ from llmi_jax.core.errors import DataError, StorageError
 from llmi_jax.core.image import Image
 
 _SUFFIX = '.part'
+_WRITERS = 8
 
 
 @contextlib.contextmanager
@@ -90,10 +92,12 @@ class PictureFolder:
   def put(self, images: Iterable[Image]):
     """Returns once every picture is on disk to stay."""
     new = {image.sha256: image for image in images if image.sha256 not in self._known}
-    for image in new.values():
-      path = self._path(image.sha256)
-      if not path.exists():
-        write(path, image.png)
+    absent = {
+      self._path(sha256): image.png for sha256, image in new.items() if not self._path(sha256).exists()
+    }
+    # A file system commits many fsyncs at once if they wait together.
+    with concurrent.futures.ThreadPoolExecutor(_WRITERS) as writers:
+      list(writers.map(write, absent.keys(), absent.values()))
     if new:
       sync_folder(self.folder)
       self._known |= set(new)

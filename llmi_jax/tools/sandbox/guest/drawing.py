@@ -6,7 +6,6 @@ import io
 import os
 import random
 import sys
-import time
 import traceback
 import types
 
@@ -118,7 +117,6 @@ def run(code: str, tight: bool) -> protocol.Reply:
   sys.modules['__main__'] = module
   sys.argv = ['plot.py']
   transcript = Transcript()
-  started = time.time()
   try:
     with contextlib.redirect_stdout(transcript), contextlib.redirect_stderr(transcript):
       # Running model-written code is what this process, and nothing else, is for.
@@ -129,15 +127,15 @@ def run(code: str, tight: bool) -> protocol.Reply:
   except BaseException as error:  # noqa: BLE001  (whatever the snippet raises is its result)
     return protocol.Reply(error=_last_line(error), text=transcript.text())
   try:
-    picture, problem = _picture(plt, tight, started)
+    picture, problem = _picture(plt, tight)
   except Exception as error:  # noqa: BLE001  (drawing is lazy: the snippet's mistakes surface here)
     picture, problem = b'', _last_line(error)
   return protocol.Reply(picture, problem, transcript.text())
 
 
-def _picture(plt, tight: bool, started: float) -> tuple[bytes, str]:
+def _picture(plt, tight: bool) -> tuple[bytes, str]:
   """The last picture that the snippet saved, else its current figure."""
-  if saved := _saved(started):
+  if saved := _saved():
     return saved, ''
   numbers = plt.get_fignums()
   if not numbers:
@@ -155,7 +153,7 @@ def _picture(plt, tight: bool, started: float) -> tuple[bytes, str]:
   return buffer.getvalue(), ''
 
 
-def _saved(started: float) -> bytes:
+def _saved() -> bytes:
   """The newest regular picture file in the working folder."""
   found = []
   for folder, _, names in os.walk('.'):
