@@ -61,6 +61,7 @@ def get_config(arg=None):
 
   config.tools = ConfigDict()
   config.tools.max_calls = 10  # per response
+  config.tools.cache = 1 << 30  # bytes of replies kept in the work folder
   config.tools.names = ('search', 'code', 'edit')  # offered, in the prompt's order
   config.tools.code = ConfigDict()
   config.tools.code.workers = 2

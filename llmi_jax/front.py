@@ -115,7 +115,7 @@ def _replace(config: ConfigDict, key: str, text: str) -> None:
     near = difflib.get_close_matches(key, known, 1, 0.5)
     hint = f'did you mean config.{near[0]}?' if near else f'known are {", ".join(sorted(known))}.'
     raise ConfigError(f'The config has no key {key!r}; {hint}')
-  node = config
+  node: Any = config
   *path, last = key.split('.')
   for name in path:
     node = node[name]

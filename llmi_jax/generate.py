@@ -66,7 +66,7 @@ async def answer(task: Task):
         device,
         wiring.engine(policy, config, 1, 1),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(wiring.dispatcher(registry, config.tools, None), config.reward, SEED.value),
+        wiring.scoring(wiring.dispatcher(registry, config.tools), config.reward, SEED.value),
         SEED.value,
         config.sampler.tokens,
       )

@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from llmi_jax import checkpoint, front, metrics, programs, rebuild, trainer, update, wiring
-from llmi_jax.core.errors import CheckpointError, ConfigError
+from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import decoder
@@ -30,6 +30,7 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.services import files
+from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.update import Optimizer, TrainState
 
@@ -48,7 +49,10 @@ def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   open_workdir(workdir, config)
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  summary = asyncio.run(run(config, workdir))
+  try:
+    summary = asyncio.run(run(config, workdir))
+  except Interrupted as error:
+    raise Interrupted(f'{error} Report: {page.build(workdir)}. The same command goes on.') from None
   built = page.build(workdir)
   before, after = summary['eval_before'], summary['eval_after']
   print(f'Reward {before["reward"]:.3f} → {after["reward"]:.3f} in {summary["steps"]} steps.')
@@ -106,7 +110,9 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   writer = metrics.Writer(workdir)
   try:
     async with wiring.registry(config.tools) as registry:
-      dispatcher = wiring.dispatcher(registry, config.tools, journal)
+      dispatcher = wiring.dispatcher(
+        registry, config.tools, journal, Cache(workdir / 'cache', config.tools.cache)
+      )
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples),

@@ -201,8 +201,8 @@ class _Board:
   def write(self, step: int, scalars: Mapping[str, Any]) -> None:
     if self._broken:
       return
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.proto.summary_pb2 import Summary
+    from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+    from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
     values = [
       Summary.Value(tag=name, simple_value=value) for name, value in scalars.items() if value is not None
@@ -222,7 +222,7 @@ class _Board:
 
   def _open(self) -> Any:
     from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event, SessionLog
+    from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]
 
     self._folder.mkdir(parents=True, exist_ok=True)
     # The process and a running number keep two files of one second apart.

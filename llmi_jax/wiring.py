@@ -25,10 +25,11 @@ from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.rewards import parts
 from llmi_jax.rl.gate import Weights, gated_reward
-from llmi_jax.rollout.episode import Scoring
+from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.logits import Sampling
+from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.services.limits import Limit
 from llmi_jax.text import grammar, prompts, tokens
@@ -168,11 +169,7 @@ async def registry(config: Config) -> AsyncIterator[Registry]:
     made: list[Tool] = []
     for name in config.names:
       if name == 'search':
-        made.append(
-          search.search_tool(
-            [search.Photograph(p.image, p.title, p.caption, p.attribution) for p in photographs.load()]
-          )
-        )
+        made.append(search.search_tool(photographs.load()))
       elif name == 'edit':
         made.append(edit.edit_tool())
       elif name == 'code':
@@ -192,24 +189,26 @@ async def _code(config: Config) -> AsyncIterator[Tool]:
     await sandbox.close()
 
 
-def dispatcher(tools: Registry, config: Config, journal: Journal | None) -> Dispatcher:
+def dispatcher(
+  tools: Registry, config: Config, journal: Journal | None = None, cache: Cache | None = None
+) -> Dispatcher:
   """Runs calls within their limits."""
   limits = {'code': Limit(config.code.workers, 3 * config.code.seconds)}
-  return Dispatcher(tools, max_calls=config.max_calls, limits=limits, journal=journal)
+  return Dispatcher(tools, max_calls=config.max_calls, limits=limits, cache=cache, journal=journal)
 
 
 def scoring(tools: Dispatcher, config: Config, seed: int) -> Scoring:
   """Tools, the offline judges and the gated reward."""
   weights = Weights(config.rule, config.llm, config.mllm)
 
-  async def run_tools(task: Task, document: Document, step: int, sample: int) -> dict[int, ToolOutcome]:
-    session = tools.open(task, SessionKey(seed, step, task.id, sample))
+  async def run_tools(task: Task, document: Document, place: Place) -> dict[int, ToolOutcome]:
+    session = tools.open(task, SessionKey(seed, place.step, f'{place.stream}/{task.id}', place.sample))
     for segment in document.segments:
       session.submit(segment)
     return await session.finish()
 
   def judge(one):
-    async def ask(task: Task, answer: Answer, step: int, sample: int):
+    async def ask(task: Task, answer: Answer, place: Place):
       return await one.judge(task, answer)
 
     return ask

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,3 +138,84 @@ def test_kill_at_three_random_moments_ends_in_the_same_bits(short, trained, tmp_
   assert summary(workdir)['digest'] == summary(trained)['digest']
   steps = [json.loads(line)['step'] for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   assert steps == [1, 2, 3, 4]
+
+
+def mistake(tmp_path, *arguments):
+  """Exit code and what a run with a mistake prints."""
+  code, errors = finish(start(tmp_path / 'mistake', *arguments))
+  said = [line for line in errors.splitlines() if line.startswith('Error: ')]
+  assert code == 2 and len(said) == 1 and 'Traceback' not in errors, errors
+  return said[0]
+
+
+def test_a_misspelt_key_is_told_before_anything_is_written(tmp_path):
+  said = mistake(tmp_path, '--config.optimizer.learning_rat=1')
+  assert 'did you mean config.optimizer.learning_rate?' in said
+  assert not (tmp_path / 'mistake').exists()
+
+
+def test_a_task_file_without_a_column_names_file_and_column(tmp_path):
+  table = pq.read_table(_saved(tmp_path)).drop_columns(['extra_info'])
+  pq.write_table(table, tmp_path / 'bad.parquet')
+  said = mistake(tmp_path, f'--config.data.train={tmp_path / "bad.parquet"}')
+  assert 'bad.parquet' in said and "no column 'extra_info'" in said
+
+
+def _saved(tmp_path):
+  tasks.save(generate.tasks('test')[:2], tmp_path / 'two.parquet')
+  return tmp_path / 'two.parquet'
+
+
+def test_a_tokenizer_of_another_policy_is_refused(tmp_path):
+  folder = shutil.copytree(ROOT / 'llmi_jax' / 'assets' / 'tiny', tmp_path / 'policy')
+  text = (folder / 'tokenizer.json').read_text()
+  (folder / 'tokenizer.json').write_text(text.replace('"id": 0,', '"id":  0,', 1))
+  said = mistake(tmp_path, f'--config.policy.path={folder}')
+  assert 'is not the one its policy was trained with' in said
+
+
+def test_a_folder_of_another_config_is_refused(trained, short):
+  code, errors = finish(start(trained, *short, '--config.seed=9'))
+  assert code == 2 and 'seed was 0 and is 9' in errors
+
+
+def test_corrupt_checkpoints_are_named(trained, short, tmp_path):
+  workdir = shutil.copytree(trained, tmp_path / 'corrupt')
+  for path in workdir.glob('checkpoints/step=*/meta.json'):
+    path.write_text(path.read_text().replace('seconds', 'secondz'))
+  code, errors = finish(start(workdir, *short))
+  assert code == 2 and 'meta.json is corrupt and no older checkpoint is whole' in errors
+  assert 'Traceback' not in errors
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(short, tmp_path):
+  disk = tmp_path / 'disk'
+  disk.mkdir()
+  inside = f'mount -t tmpfs -o size=3m tmpfs {disk} && exec "$@"'
+  command = [
+    'unshare',
+    '--user',
+    '--map-root-user',
+    '--mount',
+    'sh',
+    '-c',
+    f'{inside}; ls -R {disk} >&2',
+    'sh',
+  ]
+  run = [sys.executable, '-m', 'llmi_jax.main', f'--config={CONFIG}', f'--workdir={disk / "run"}', *short]
+  done = subprocess.run([*command, *run], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+  assert done.returncode == 2 and 'Error: ' in done.stderr and 'cannot be written' in done.stderr, done.stderr
+  assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('name', ['cat.html', 'cat.md'])
+def test_generate_answers_a_prompt_that_is_in_no_split(trained, tmp_path, name):
+  command = [sys.executable, '-m', 'llmi_jax.generate', f'--policy={trained}', f'--out={tmp_path / name}']
+  prompt = '--prompt=Show a curious owl in real life, with one picture.'
+  done = subprocess.run(
+    [*command, prompt], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  page = (tmp_path / name).read_text()
+  assert 'curious owl' in page and ('Content-Security-Policy' in page) == name.endswith('.html')

@@ -35,7 +35,9 @@ class Batching:
 
   def step(self, number: int) -> tuple[Task, ...]:
     """The tasks of a step, counted from 0."""
-    return tuple(self._tasks[index] for index in self._batches[number])
+    indices = self._batches[number]
+    assert indices is not None  # Grain's word for an element that was filtered out; nothing is here
+    return tuple(self._tasks[index] for index in indices)
 
   def epoch(self, number: int) -> int:
     """The epoch that a step lies in, counted from 0."""

@@ -11,8 +11,8 @@ import importlib.util
 import pathlib
 
 from llmi_jax.core.errors import DataError
-from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import Attribution
+from llmi_jax.core.photograph import Photograph
 from llmi_jax.services import images
 
 # Longest side kept in memory: enough for documents and edits, small enough to decode in milliseconds.
@@ -22,25 +22,6 @@ _CC0 = 'CC0 1.0'
 _PUBLIC = 'public domain'
 _CC_BY = 'CC BY 2.0'
 _SKIMAGE = 'https://scikit-image.org/docs/stable/api/skimage.data.html'
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-  """One picture that search can find.
-
-  Attributes:
-    image: the picture, at most `MAX_SIDE` pixels a side.
-    name: short and unique, such as `chelsea`.
-    title: a few words.
-    caption: what it shows, in our words.
-    attribution: its credit.
-  """
-
-  image: Image
-  name: str
-  title: str
-  caption: str
-  attribution: Attribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +208,7 @@ def _read(entry: Entry) -> Photograph:
     ) from error
   attribution = Attribution(entry.title, entry.author, entry.licence, entry.page)
   image = images.decode(data, source=f'photograph:{entry.name}', max_side=MAX_SIDE)
-  return Photograph(image, entry.name, entry.title, entry.caption, attribution)
+  return Photograph(image, entry.title, entry.caption, attribution, entry.name)
 
 
 def _folder(package: str) -> pathlib.Path:

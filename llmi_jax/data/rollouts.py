@@ -146,7 +146,8 @@ def _open(file: pathlib.Path, names: list[str] | None) -> pa.Table:
     version = metadata.get(KEY, b'').decode()
     if version != str(VERSION):
       raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
-    return pq.read_table(file, columns=names, partitioning=None)
+    # The folder's name is not a column.
+    return pq.read_table(file, columns=names, partitioning=None)  # pyright: ignore[reportArgumentType]
   except (pa.ArrowException, OSError) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'{file} cannot be read as rollouts ({reason}); remove it.') from error

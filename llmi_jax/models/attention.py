@@ -47,7 +47,7 @@ def attend(q: Array, parts: Sequence[Part]) -> Array:
   shares = [jnp.exp(own - top) for _, own, _ in reads]
   total = sum(share * own for share, (_, _, own) in zip(shares, reads))
   out = sum(share[..., None] * own for share, (own, _, _) in zip(shares, reads))
-  return (out / total[..., None]).astype(q.dtype)
+  return jnp.divide(out, jnp.expand_dims(total, -1)).astype(q.dtype)
 
 
 def _read(q: Array, part: Part) -> tuple[Array, Array, Array]:

@@ -6,7 +6,7 @@ age a owns the a slots behind the clock. Keys are stored rotated, so a slot's pl
 token's position.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +24,11 @@ class Prefix(NamedTuple):
   """What the rows of a group share.
 
   Attributes:
-    kv: per layer (a tuple), or stacked: [P, K, S, H] per layer.
+    kv: a tuple of `KV` over layers, or one `KV` with stacked layers: [P, K, S, H] per layer.
     length: [P] int32, live slots.
   """
 
-  kv: KV | tuple[KV, ...]
+  kv: Any
   length: Array
 
 

@@ -88,8 +88,9 @@ def _rows(folder: pathlib.Path) -> list[_Row]:
 def _gaps(answers: pa.ListArray) -> dict[int, int]:
   """How many pictures are missing in each row's answer."""
   counts: dict[int, int] = defaultdict(int)
-  parents = pc.list_parent_indices(answers)
-  missing = pc.equal(pc.struct_field(pc.list_flatten(answers), 'kind'), 'gap')
+  parents = pc.call_function('list_parent_indices', [answers])
+  kinds = pc.call_function('list_flatten', [answers]).field('kind')
+  missing = pc.call_function('equal', [kinds, pa.scalar('gap')])
   for row in parents.filter(missing).to_pylist():
     counts[row] += 1
   return counts

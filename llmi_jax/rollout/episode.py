@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from llmi_jax.core.answer import Answer, AnswerPart
 from llmi_jax.core.document import Document
@@ -15,18 +15,30 @@ from llmi_jax.core.verdict import Verdict
 from llmi_jax.rollout.timeline import Timeline
 
 
+class Place(NamedTuple):
+  """Where in a run a sample stands; with its task, the address of its tools' and judges' replies.
+
+  Attributes:
+    stream: what it was sampled for.
+    step: of training, or of the policy that is evaluated.
+    sample: index among the task's samples.
+  """
+
+  stream: str
+  step: int
+  sample: int
+
+
 class Tools(Protocol):
   """Runs a document's calls; image position → outcome."""
 
-  def __call__(
-    self, task: Task, document: Document, step: int, sample: int
-  ) -> Awaitable[dict[int, ToolOutcome]]: ...
+  def __call__(self, task: Task, document: Document, place: Place) -> Awaitable[dict[int, ToolOutcome]]: ...
 
 
 class Judge(Protocol):
   """Scores an answer, or says why not."""
 
-  def __call__(self, task: Task, answer: Answer, step: int, sample: int) -> Awaitable[Verdict]: ...
+  def __call__(self, task: Task, answer: Answer, place: Place) -> Awaitable[Verdict]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,24 +61,24 @@ class Scoring:
 
 
 async def finish(
-  task: Task, turn: Turn, sample: int, step: int, scoring: Scoring, timeline: Timeline, origin: str
+  task: Task, turn: Turn, place: Place, scoring: Scoring, timeline: Timeline, origin: str
 ) -> Trajectory:
   """Carries a finished turn to a judged trajectory; rewards come once all are there."""
   started = timeline.now()
   with timeline.span('tools'):
-    outcomes = await scoring.tools(task, turn.document, step, sample)
+    outcomes = await scoring.tools(task, turn.document, place)
   served = timeline.now()
   answer = Answer(task.id, scoring.compose(turn.document, outcomes), turn.document, origin=origin)
   with timeline.span('judge'):
-    verdicts = await asyncio.gather(*(judge(task, answer, step, sample) for judge in scoring.judges))
+    verdicts = await asyncio.gather(*(judge(task, answer, place) for judge in scoring.judges))
   answer = dataclasses.replace(answer, verdicts=tuple(verdicts))
   parts = scoring.parts(task, answer)
   return Trajectory(
     task,
-    sample,
+    place.sample,
     (turn,),
     dataclasses.replace(answer, reward=parts),
-    step,
+    place.step,
     timings=(
       ('decode', turn.ended - turn.started),
       ('tools', served - started),

@@ -13,7 +13,7 @@ from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory, Turn
 from llmi_jax.rollout.device import Device
-from llmi_jax.rollout.episode import Scoring, finish
+from llmi_jax.rollout.episode import Place, Scoring, finish
 from llmi_jax.rollout.timeline import Timeline
 from llmi_jax.sampling.engine import Engine, Request, Sample
 from llmi_jax.sampling.keys import Stream, row_keys
@@ -100,9 +100,10 @@ async def rollout(
   try:
     async with asyncio.TaskGroup() as group:
       async for sample in roller.device.stream(generate):
-        row = int(sample.id)
+        row = sample.id
+        assert isinstance(row, int)
         turn = _turn(roller.language, tasks[row], prompts[row], sample, timeline.now())
-        work = finish(tasks[row], turn, sample.sample, step, roller.scoring, timeline, origin)
+        work = finish(tasks[row], turn, Place(stream, step, sample.sample), roller.scoring, timeline, origin)
         found[row, sample.sample] = group.create_task(work)
   except BaseExceptionGroup as group:
     # A single failure is told as itself; `except LlmiError` at the front door knows it.

@@ -154,7 +154,7 @@ class Engine:
       live = emitted.live[:ran, row]
       self._parts[row].append(loop.Emitted(*(column[:ran, row][live] for column in emitted)))
       if not alive[row]:
-        finished.append(self._collect(row))
+        finished.append(self._collect(int(row)))
     self._alive = np.array(alive)
     if not self.busy:
       # The next requests meet the same clock and empty slots, whatever ran before.
@@ -162,7 +162,7 @@ class Engine:
     return finished
 
   def _collect(self, row: int) -> Sample:
-    group, sample = divmod(int(row), self.config.samples)
+    group, sample = divmod(row, self.config.samples)
     request = self._placed[group]
     assert request is not None
     token, sampled, full, _ = (np.concatenate(column) for column in zip(*self._parts[row]))

@@ -35,7 +35,7 @@ class State(NamedTuple):
     suffix: keys and values of responses, per row.
     hidden: [B, D], what predicts the next token.
     position: [B] int32, the next token's position in the whole sequence.
-    index: [B] int32, the next token's index in its response.
+    offset: [B] int32, the next token's index in its response.
     limit: [B] int32, most tokens in the response.
     alive: [B] bool.
     keys: [B] row keys.
@@ -45,7 +45,7 @@ class State(NamedTuple):
   suffix: Any
   hidden: Array
   position: Array
-  index: Array
+  offset: Array
   limit: Array
   alive: Array
   keys: Array
@@ -105,7 +105,7 @@ def insert(
     suffix=state.suffix._replace(age=take(0, state.suffix.age)),
     hidden=take(jnp.repeat(hidden, each, 0), state.hidden),
     position=take(jnp.repeat(lengths, each), state.position),
-    index=take(0, state.index),
+    offset=take(0, state.offset),
     limit=take(limit, state.limit),
     alive=take(limit > 0, state.alive),
     keys=jax.random.wrap_key_data(
@@ -145,16 +145,16 @@ def decode(
 
   def body(carry):
     state, emitted, step = carry
-    drawn = draw(model.unembed(params, state.hidden), state.keys, state.index, banned, sampling)
+    drawn = draw(model.unembed(params, state.hidden), state.keys, state.offset, banned, sampling)
     row = Emitted(drawn.token, drawn.logp_sampled, drawn.logp_full, state.alive)
     emitted = jax.tree.map(lambda all_, one: all_.at[step].set(one), emitted, row)
     hidden, suffix = model.decode(params, drawn.token, state.position, state.prefix, state.suffix)
-    ended = (drawn.token[:, None] == stops[None]).any(-1) | (state.index + 1 >= state.limit)
+    ended = (drawn.token[:, None] == stops[None]).any(-1) | (state.offset + 1 >= state.limit)
     state = state._replace(
       suffix=suffix,
       hidden=hidden,
       position=state.position + 1,
-      index=state.index + 1,
+      offset=state.offset + 1,
       alive=state.alive & ~ended,
     )
     return state, emitted, step + 1

@@ -1,13 +1,14 @@
 """Makes a small byte-level BPE tokenizer in the form of Qwen's: its special tokens, chat form and files.
 
-Words and numbers keep their leading space; a number is cut into pairs of digits. Skeletons are fixed strings, such as the beginning of a
-tag, that are one token each: they are isolated before anything else looks at the text, and the merges that
-would build them up spend no vocabulary. Nothing is normalised, so that any text comes back exactly.
+Words and numbers keep their leading space; a number is cut into pairs of digits. Skeletons are fixed strings,
+such as the beginning of a tag, that are one token each: they are isolated before anything else looks at the
+text, and the merges that would build them up spend no vocabulary. Nothing is normalised, so any text comes
+back exactly.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from llmi_jax.core.errors import ConfigError
@@ -23,7 +24,8 @@ SPECIALS = (
 PLAIN = ('<think>', '</think>')
 BYTES = 256
 
-# Contractions; words with one character before them; pairs of digits with a space before them; runs of marks; line ends; spaces.
+# Contractions; words with one character before them; pairs of digits, with a space before them if there is
+# one; runs of marks; line ends; spaces.
 _WORDS = (
   r"(?i:'(?:s|t|re|ve|m|ll|d))|[^\r\n\p{L}\p{N}]?\p{L}+| ?\p{N}{1,2}"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
@@ -84,7 +86,7 @@ def _between(texts: Iterable[str], fixed: Sequence[str]) -> Iterator[str]:
     yield from filter(None, pattern.split(text))
 
 
-def _write(tokenizer: str, ids: dict[str, int], folder: Path) -> None:
+def _write(tokenizer: str, ids: Mapping[str, int | None], folder: Path) -> None:
   config = {
     'tokenizer_class': 'PreTrainedTokenizerFast',
     'eos_token': END,

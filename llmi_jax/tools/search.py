@@ -1,13 +1,12 @@
 """The built-in search: ranked retrieval of real photographs by their captions (BM25)."""
 
-import dataclasses
 import re
 import unicodedata
 from collections.abc import Sequence
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.core.image import Image
-from llmi_jax.core.outcome import Attribution, Candidate, ToolOutcome
+from llmi_jax.core.outcome import Candidate, ToolOutcome
+from llmi_jax.core.photograph import Photograph
 from llmi_jax.core.toolspec import Parameter, ToolSpec
 from llmi_jax.tools.registry import Context, Params, Tool, ToolFailure, success
 
@@ -29,23 +28,6 @@ _SILENT = """
   were what when where which while who why will with within without would you your
 """
 _STOP = frozenset(_SILENT.split())
-
-
-@dataclasses.dataclass(frozen=True)
-class Photograph:
-  """A picture that can be found.
-
-  Attributes:
-    image: the picture.
-    title: its name.
-    caption: what it shows; searched together with the title.
-    attribution: whose it is.
-  """
-
-  image: Image
-  title: str
-  caption: str
-  attribution: Attribution
 
 
 class Corpus:

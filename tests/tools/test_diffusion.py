@@ -127,7 +127,7 @@ def test_cancelling_kills_the_child_and_the_next_call_starts_another(folder):
     with pytest.raises(TimeoutError):
       async with asyncio.timeout(0.5):
         await paint(opened)
-    assert time.monotonic() - start < 3 and not worker.is_running()
+    assert time.monotonic() - start < 20 and not worker.is_running()
     job = asyncio.ensure_future(paint(opened))
     while opened._worker is None:
       await asyncio.sleep(0.05)
