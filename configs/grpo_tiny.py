@@ -12,7 +12,7 @@ def get_config(arg=None):
   del arg
   config = ConfigDict()
   config.seed = 0
-  config.steps = 160  # updates
+  config.steps = 120  # updates
 
   config.policy = ConfigDict()
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
@@ -43,7 +43,7 @@ def get_config(arg=None):
   config.loss.aggregation = 'token_mean'
 
   config.optimizer = ConfigDict()
-  config.optimizer.learning_rate = 4e-4
+  config.optimizer.learning_rate = 3e-4
   config.optimizer.warmup = 5  # steps
   config.optimizer.weight_decay = 0.1
   config.optimizer.clip = 1.0  # global gradient norm

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from llmi_jax.core.errors import ConfigError, Interrupted, LlmiError
@@ -39,6 +39,7 @@ def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> Non
     main(read(flags.FLAGS.config, overrides) if flags.FLAGS.config or config_required else ConfigDict())
 
   def guarded(arguments: Sequence[str]) -> None:
+    logging.set_verbosity(logging.WARNING)  # libraries tell of every file they write
     try:
       call(arguments)
     except Interrupted as error:
