@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, Literal
 
@@ -193,10 +193,3 @@ class Engine:
     rows = limit.reshape(-1)
     self._state = self._insert(params, self._state, tokens, lengths, fresh, rows, wrapped)
     self._alive |= rows > 0
-
-
-def requests(
-  ids: Sequence[Hashable], prompts: Sequence[np.ndarray], keys: jax.Array, limit: int
-) -> list[Request]:
-  """One request per prompt; keys is [P, n]."""
-  return [Request(i, np.asarray(p, np.int32), keys[n], limit) for n, (i, p) in enumerate(zip(ids, prompts))]

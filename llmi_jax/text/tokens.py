@@ -125,10 +125,11 @@ def load(path: str | Path) -> Tokenizer:
       f'The tokenizer folder {folder} does not exist; give a folder that holds tokenizer.json.'
     )
   _check_file(folder / 'tokenizer.json')
-  from transformers import AutoTokenizer
+  # Not AutoTokenizer: where torch is installed, that imports it.
+  from transformers import PreTrainedTokenizerFast
 
   try:
-    hf = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    hf = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
   except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
     reason = ' '.join(str(error).split())[:200]
     raise WeightsError(
