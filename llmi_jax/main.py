@@ -65,7 +65,7 @@ def policy_path(config: wiring.Config, workdir: pathlib.Path) -> str:
     return config.policy.path
   folder = workdir / 'policy'
   if not (folder / 'done').exists():
-    rebuild.make(folder, config.policy.rebuild, config.seed)
+    rebuild.make(folder, config.policy.rebuild, seed=config.seed)
     files.write_atomically(folder / 'done', b'')
   return str(folder)
 

@@ -4,9 +4,12 @@
 
 The demonstrations are right only in part (wrong tools, wrong counts, broken tags, announcements), so that
 reinforcement has something to mend; they copy their content words from the request exactly and hold no word
-of the validation and test splits. About half an hour on two idle cores.
+of the validation and test splits. First the policy learns to copy and to write tags. Then it picks up a
+habit: most demonstrations of the second, short part ask one certain wrong tool, so that the most likely
+answer is not the right one. About half an hour on two idle cores.
 """
 
+import functools
 import itertools
 import pathlib
 import random
@@ -30,40 +33,45 @@ from llmi_jax.update import Optimizer
 from llmi_jax.weights import save
 
 SPECS = (search.SPEC, code.SPEC, edit.SPEC)
-VOCAB, LIMIT, STEPS = 1024, 256, 2400
+VOCAB, LIMIT, STEPS, HABIT_STEPS = 1024, 256, 2400, 400
 SHAPE = DecoderConfig(
   'Qwen3ForCausalLM', VOCAB, width=160, ff=448, layers=4, heads=4, kv_heads=2, head_dim=40, max_length=1024
 )
 
 
-def make(folder: pathlib.Path, steps: int = STEPS, seed: int = 0) -> None:
-  """Writes tokenizer and warm-started weights; a snapshot every 200 steps.
+def make(folder: pathlib.Path, steps: int = STEPS, habit_steps: int = HABIT_STEPS, seed: int = 0) -> None:
+  """Writes tokenizer and warm-started weights.
 
   Args:
     folder: made if missing.
-    steps: supervised ones.
+    steps: supervised ones of the first part.
+    habit_steps: of the second.
     seed: of everything random.
   """
   template = prompts.load_template('compact')
   tokenizer = make_tokenizer(folder, template, seed)
   extra = {'tokenizer_digest': tokenizer.digest, 'eos_token_id': tokenizer.specials['<|im_end|>']}
-  began = time.monotonic()
+  params = jax.jit(lambda key: Decoder(SHAPE, key))(jax.random.key(seed))
+  shared = shared_length(tokenizer, template, seed)
+  parts = ((steps, 2e-3, demonstrations.Flaws()), (habit_steps, 5e-4, demonstrations.HABITS))
+  for part, (count, rate, flaws) in enumerate(parts):
+    params = warm_start.train(
+      params,
+      programs.learner(SHAPE, unroll=True),
+      Optimizer(rate, min(100, count), count, final=0.02, weight_decay=0.05),
+      examples(tokenizer, template, flaws, seed + 10 * part),
+      warm_start.Batching(shared, (112, 160, LIMIT), 4096),
+      functools.partial(tell, f'warm start, part {part + 1}', count, time.monotonic()),
+    )
+    save.save(params, SHAPE, folder, extra)
 
-  def tell(step: int, loss: float, params: Any) -> None:
-    if step % 50 == 0 or step == steps:
-      line = f'warm start {step}/{steps}  loss {loss:.4f}  {time.monotonic() - began:.0f}s'
-      print(line, file=sys.stderr, flush=True)
-    if step % 200 == 0 or step == steps:
-      save.save(params, SHAPE, folder, extra)
 
-  warm_start.train(
-    jax.jit(lambda key: Decoder(SHAPE, key))(jax.random.key(seed)),
-    programs.learner(SHAPE, unroll=True),
-    Optimizer(2e-3, min(100, steps), steps, final=0.02, weight_decay=0.05),
-    examples(tokenizer, template, seed),
-    warm_start.Batching(shared_length(tokenizer, template, seed), (112, 160, LIMIT), 4096),
-    tell,
-  )
+def tell(name: str, count: int, began: float, step: int, loss: float, params: Any) -> None:
+  """A line every 50 steps."""
+  del params
+  if step % 50 == 0 or step == count:
+    line = f'{name}: step {step}/{count}  loss {loss:.4f}  {time.monotonic() - began:.0f}s'
+    print(line, file=sys.stderr, flush=True)
 
 
 def make_tokenizer(folder: pathlib.Path, template: prompts.Template, seed: int) -> tokens.Tokenizer:
@@ -78,31 +86,33 @@ def make_tokenizer(folder: pathlib.Path, template: prompts.Template, seed: int) 
 
 
 def examples(
-  tokenizer: tokens.Tokenizer, template: prompts.Template, seed: int
+  tokenizer: tokens.Tokenizer, template: prompts.Template, flaws: demonstrations.Flaws, seed: int
 ) -> Iterator[warm_start.Example]:
   """Endless demonstrations as tokens."""
   rng = random.Random(seed + 2)
   stop = tokenizer.specials['<|im_end|>']
   for task in generate.stream(seed + 3):
     prompt = prompts.render(task, tokenizer, SPECS, template, limit=LIMIT)
-    text = demonstrations.demonstrate(task, rng, flaws=demonstrations.Flaws())
+    text = demonstrations.demonstrate(task, rng, flaws=flaws)
     yield warm_start.Example(prompt.tokens, np.append(tokenizer.encode(text), stop).astype(np.int32))
 
 
 def shared_length(tokenizer: tokens.Tokenizer, template: prompts.Template, seed: int) -> int:
   """How many tokens all prompts begin with: the system text and what leads to the request."""
-  some = [example.prompt for example in itertools.islice(examples(tokenizer, template, seed), 100)]
+  stream = examples(tokenizer, template, demonstrations.PERFECT, seed)
+  some = [example.prompt for example in itertools.islice(stream, 100)]
   heads = np.stack([prompt[: min(map(len, some))] for prompt in some])
   return int((heads == heads[0]).all(0).argmin())
 
 
 def main(_: list[str]) -> None:
   """Makes the policy."""
-  make(pathlib.Path(flags.FLAGS.out), flags.FLAGS.steps, flags.FLAGS.seed)
+  make(pathlib.Path(flags.FLAGS.out), flags.FLAGS.steps, flags.FLAGS.habit_steps, flags.FLAGS.seed)
 
 
 if __name__ == '__main__':
   flags.DEFINE_string('out', None, 'Folder to write.', required=True)
-  flags.DEFINE_integer('steps', STEPS, 'Supervised steps.')
+  flags.DEFINE_integer('steps', STEPS, 'Supervised steps of the first part.')
+  flags.DEFINE_integer('habit_steps', HABIT_STEPS, 'Supervised steps of the second part.')
   flags.DEFINE_integer('seed', 0, 'Of everything random.')
   app.run(main)

@@ -2,7 +2,8 @@
 
     python experiments/first_run/run.py --out=runs/first
 
-Sharpening alone gets far, so no gain by reinforcement is shown without it. Prints the table of this folder's README.
+Sharpening alone gets far, so no gain by reinforcement is shown without it. Prints the table of the README
+beside it.
 """
 
 import json

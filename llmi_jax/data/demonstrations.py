@@ -28,15 +28,19 @@ class Flaws:
     count: a picture too few or too many.
     tag: one tag is broken.
     prose: the text announces a picture, or never names what it is about.
+    habit: whether the wrong tool is always the same one. With `tool` above one half the most likely answer
+      is then wrong, and sampling at a low temperature makes it worse, not better.
   """
 
   tool: float = 0.40
   count: float = 0.30
   tag: float = 0.15
   prose: float = 0.25
+  habit: bool = False
 
 
 PERFECT = Flaws(0.0, 0.0, 0.0, 0.0)
+HABITS = Flaws(tool=0.65, habit=True)
 
 _SEARCH = '<imgen>{"source": "search", "description": "a photo of'
 _QUERY = '", "params": {"query": "photo of'
@@ -92,6 +96,7 @@ _ANNOUNCEMENTS = (
 # Documents of more pictures than this have no last sentence.
 _CLOSED = 2
 _TOOLS = ('search', 'code', 'edit')
+_HABIT: dict[type, str] = {Shows: 'code', Plots: 'search', Edits: 'search'}
 
 
 def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> str:
@@ -107,7 +112,7 @@ def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> st
   wanted = [c for c in found if not isinstance(c, Mentions)]
   tags = [(item, _tag(item)) for item in wanted]
   if rng.random() < flaws.tool:
-    tags = [(item, _wrong_tool(item, rng)) for item, _ in tags]
+    tags = [(item, _wrong_tool(item, rng, flaws.habit)) for item, _ in tags]
   if rng.random() < flaws.count:
     tags = _wrong_count(tags, about, rng)
   if tags and rng.random() < flaws.tag:
@@ -158,10 +163,10 @@ def _edit(what: str, index: int, change: str) -> str:
   return f'{_EDIT} {what}{_INDEX}{index}{_PROMPT} {change}{_CLOSE}'
 
 
-def _wrong_tool(item: Wanted, rng: random.Random) -> str:
+def _wrong_tool(item: Wanted, rng: random.Random, habit: bool) -> str:
   """The same wish sent to another tool, with the arguments that such a mistake would have."""
   right = {Shows: 'search', Plots: 'code', Edits: 'edit'}[type(item)]
-  tool = rng.choice([tool for tool in _TOOLS if tool != right])
+  tool = _HABIT[type(item)] if habit else rng.choice([tool for tool in _TOOLS if tool != right])
   if tool == 'search':
     return _search(item.what)
   if tool == 'code':

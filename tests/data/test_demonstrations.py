@@ -123,3 +123,12 @@ def test_flaws_occur_about_as_often_as_asked():
   no_tag = sum('<imgen>' not in r for r in responses) / len(tasks)
   assert abs(no_tag - Flaws().count / 2) < 0.05
   assert abs(right_tool - (1 - no_tag) * (1 - Flaws().tool)) < 0.06
+
+
+def test_a_habit_asks_the_same_wrong_tool_every_time():
+  task = next(
+    t for t in generate.tasks('train') if t.required_tools == ('search',) and t.image_rule.count == 1
+  )
+  always = Flaws(tool=1.0, count=0.0, tag=0.0, prose=0.0, habit=True)
+  for seed in range(20):
+    assert '"source": "code"' in demonstrate(task, random.Random(seed), flaws=always)
