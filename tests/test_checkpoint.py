@@ -1,6 +1,6 @@
 """Checkpoints are whole or do not exist; damage is found and an older step is used."""
 
-import shutil
+import errno
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import pytest
 
 from llmi_jax.checkpoint import Checkpoints, abstract, digest
 from llmi_jax.core.errors import CheckpointError, StorageError
+from llmi_jax.services import storage
 
 
 def _state(value):
@@ -87,10 +88,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
   checkpoints.close()
 
 
-def test_a_vanished_folder_fails_loudly_and_leaves_the_older_step(saved):
-  checkpoints, folder = saved
+def test_no_space_while_saving_fails_loudly_and_leaves_the_older_step(saved, monkeypatch):
+  checkpoints, _ = saved
+  write = storage.write
+
+  def full(path, data):
+    if path.name == 'manifest.json':
+      with storage.storing(path):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    write(path, data)
+
+  monkeypatch.setattr(storage, 'write', full)
   checkpoints.save(4, _state(4), {})
-  shutil.rmtree(folder / 'step=4', ignore_errors=True)
-  with pytest.raises(StorageError, match='cannot be written'):
+  with pytest.raises(StorageError, match='No space left on device'):
     checkpoints.wait()
   assert checkpoints.restore(abstract(_state(0))).step == 3

@@ -299,9 +299,9 @@ _FLAGS = (
 )
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture(scope='module')
 def browser():
-  """Debian's Chromium, headless."""
+  """Debian's Chromium, headless; closed with its module, since Playwright occupies the event loop."""
   playwright = pytest.importorskip('playwright.sync_api')
   program = shutil.which('chromium')
   if program is None:
