@@ -180,7 +180,7 @@ def finish(
   state: TrainState, sums: Sums, optimizer: Optimizer, live: Array
 ) -> tuple[TrainState, dict[str, Array]]:
   """The step's end: one AdamW step if the gradient is finite and any token (`live` > 0) was scorable."""
-  norm = optax.global_norm(sums.grads)
+  norm = optax.tree.norm(sums.grads)
   sound = jnp.isfinite(norm) & jnp.isfinite(sums.out['loss']) & (live > 0)
   out = sums.out | {'grad_norm': norm, 'skipped': 1.0 - sound.astype(jnp.float32)}
   return apply(state, sums.grads, optimizer, sound), out
