@@ -71,6 +71,7 @@ class Checkpoints:
     with storage.storing(target):
       shutil.rmtree(target, ignore_errors=True)
       target.mkdir(parents=True)
+    self._check_space(target, state)
     try:
       self._orbax.save(target / 'state', args=ocp.args.StandardSave(state))
     except (OSError, ValueError) as error:
@@ -125,6 +126,17 @@ class Checkpoints:
         f'{damaged[0]} and no older checkpoint is whole; remove {self._folder} to start anew.'
       )
     return None
+
+  def _check_space(self, target: pathlib.Path, state: Any) -> None:
+    """Refuses what cannot fit, before anything of it is written."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(target).free
+    if free < needed:
+      target.rmdir()
+      raise StorageError(
+        f'{target} cannot be written: it takes up to {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; '
+        'free some space or choose another --workdir.'
+      )
 
   def _publish(self, target: pathlib.Path, kept: dict[str, Any]) -> None:
     """In the writer thread: waits for Orbax, then seals the step and prunes older ones."""

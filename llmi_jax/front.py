@@ -39,7 +39,8 @@ def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> Non
     main(read(flags.FLAGS.config, overrides) if flags.FLAGS.config or config_required else ConfigDict())
 
   def guarded(arguments: Sequence[str]) -> None:
-    logging.set_verbosity(logging.WARNING)  # libraries tell of every file they write
+    # Orbax tells of every file it writes, and logs in full what it also raises.
+    logging.set_verbosity(logging.FATAL)
     try:
       call(arguments)
     except Interrupted as error:

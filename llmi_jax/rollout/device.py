@@ -41,6 +41,8 @@ class Device:
       await work
     finally:
       stopped = True
+      # The thread's present piece ends before the loop may close; a failure of it was raised above.
+      await asyncio.wait([work])
 
   def close(self) -> None:
     """Waits for the work under way."""
