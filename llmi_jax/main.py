@@ -19,6 +19,7 @@ from absl import flags
 
 from llmi_jax import checkpoint, front, metrics, programs, rebuild, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
+from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import decoder
@@ -46,7 +47,7 @@ def main(config: wiring.Config) -> None:
 
 def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   """The same, with the folder given."""
-  open_workdir(workdir, config)
+  check_workdir(workdir, config)
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   try:
@@ -59,15 +60,12 @@ def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   print(f'Report: {built}')
 
 
-def policy_path(config: wiring.Config, workdir: pathlib.Path) -> str:
-  """Where the policy to train is; a rebuilt one is made in the work folder first, unless it is there."""
-  if not config.policy.rebuild:
-    return config.policy.path
+def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
+  """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
-  if not (folder / 'done').exists():
+  if config.policy.rebuild and not (folder / 'done').exists():
     rebuild.make(folder, config.policy.rebuild, seed=config.seed)
     files.write_atomically(folder / 'done', b'')
-  return str(folder)
 
 
 def config_name() -> str:
@@ -80,22 +78,27 @@ def cache_folder() -> pathlib.Path:
   return pathlib.Path.home() / '.cache' / 'llmi_jax' / 'xla'
 
 
-def open_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
-  """Makes the folder, or checks that it belongs to this config.
+def check_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
+  """Refuses a folder that holds a run of another config.
 
   Raises:
-    ConfigError: the folder holds a run of another config.
-    StorageError: it cannot be written.
+    ConfigError: it does; the keys that differ are named.
   """
   path = workdir / 'config.json'
-  if path.exists():
-    changed = [d for d in front.difference(config, path.read_text()) if not d.startswith(FREE)]
-    if changed:
-      raise ConfigError(
-        f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '
-        'choose another --workdir, or restore the values.'
-      )
-  else:
+  if not path.exists():
+    return
+  changed = [d for d in front.difference(config, path.read_text()) if not d.startswith(FREE)]
+  if changed:
+    raise ConfigError(
+      f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '
+      'choose another --workdir, or restore the values.'
+    )
+
+
+def claim_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
+  """Makes the folder this config's; called once everything that it names has been read."""
+  path = workdir / 'config.json'
+  if not path.exists():
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
 
 
@@ -104,7 +107,10 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   stop = asyncio.Event()
   for number in (signal.SIGINT, signal.SIGTERM):
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
-  policy = wiring.load_policy(policy_path(config, workdir))
+  train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
+  rebuild_policy(config, workdir)
+  policy = wiring.load_policy(wiring.policy_source(config, workdir))
+  claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
   saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
   writer = metrics.Writer(workdir)
@@ -122,7 +128,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
         config.sampler.tokens,
       )
       names = tuple(spec.name for spec in registry.specs)
-      made = make_run(config, workdir, policy, roller, saved, writer, names, stop)
+      made = make_run(config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks)
       state, spent = restore(made, policy, wiring.optimizer(config))
       summary = await trainer.train(made, state, spent)
       writer.summarize(summary)
@@ -143,6 +149,8 @@ def make_run(
   writer: metrics.Writer,
   names: tuple[str, ...],
   stop: asyncio.Event,
+  train_tasks: list[Task],
+  eval_tasks: list[Task],
 ) -> trainer.Run:
   """The trainer's view of a config."""
   surrogate = Surrogate(
@@ -163,13 +171,13 @@ def make_run(
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
   )
-  order = Batching(wiring.load_tasks(config.data.train), config.data.prompts, config.seed)
+  order = Batching(train_tasks, config.data.prompts, config.seed)
   learner = programs.learner(policy.config, unroll=config.policy.unroll)
   return trainer.Run(
     settings=settings,
     workdir=str(workdir),
     order=order.step,
-    eval_tasks=wiring.load_tasks(config.data.eval),
+    eval_tasks=eval_tasks,
     roller=roller,
     update=programs.updater(
       learner,

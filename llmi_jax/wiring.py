@@ -76,6 +76,11 @@ def policy_folder(path: str) -> pathlib.Path:
   return pathlib.Path(path)
 
 
+def policy_source(config: Config, workdir: pathlib.Path) -> str:
+  """Where a run's policy comes from: the configured place, or its own folder if it was rebuilt."""
+  return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
+
+
 def load_policy(path: str) -> Policy:
   """Model and tokenizer of a folder.
 
@@ -250,7 +255,7 @@ def trained(path: str) -> tuple[Config, Policy]:
   if not stored.is_file():
     raise ConfigError(f'{path} is no work folder: it has no config.json; give the --workdir of a run.')
   config: Config = ConfigDict(json.loads(stored.read_text()))
-  policy = load_policy(config.policy.path)
+  policy = load_policy(policy_source(config, pathlib.Path(path)))
   checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
   found = checkpoints.restore(abstract(update.init(policy.model, optimizer(config))))
   checkpoints.close()

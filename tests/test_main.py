@@ -159,6 +159,7 @@ def test_a_task_file_without_a_column_names_file_and_column(tmp_path):
   pq.write_table(table, tmp_path / 'bad.parquet')
   said = mistake(tmp_path, f'--config.data.train={tmp_path / "bad.parquet"}')
   assert 'bad.parquet' in said and "no column 'extra_info'" in said
+  assert not (tmp_path / 'mistake').exists()
 
 
 def _saved(tmp_path):
@@ -173,6 +174,7 @@ def test_a_tokenizer_of_another_policy_is_refused(tmp_path):
   (folder / 'tokenizer.json').write_text(json.dumps(merged))
   said = mistake(tmp_path, f'--config.policy.path={folder}')
   assert 'is not the one its policy was trained with' in said
+  assert not (tmp_path / 'mistake').exists()
 
 
 def test_a_folder_of_another_config_is_refused(trained, short):
