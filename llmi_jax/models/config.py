@@ -1,4 +1,4 @@
-"""The shape of a policy: static, hashable numbers. Architectures read them from a Hugging Face `config.json`."""
+"""The shape of a policy: static, hashable numbers, read from a Hugging Face `config.json`."""
 
 import dataclasses
 from typing import Any, Literal
@@ -116,7 +116,7 @@ class DecoderConfig:
       )
     if self.experts and not 0 < self.experts.active <= self.experts.count:
       raise ConfigError(
-        f'num_experts_per_tok is {self.experts.active}; there are {self.experts.count} experts to choose from.'
+        f'num_experts_per_tok is {self.experts.active} and there are {self.experts.count} experts; lower it.'
       )
 
   def sparse(self, layer: int) -> bool:

@@ -1,8 +1,8 @@
 """A decoder of the Qwen kinds, as immutable pytrees: `forward`, `unembed` and the view that generation uses.
 
-Layers of like kind are stacked and run by `lax.scan`, span by span (see `spans`). `decode_view` unstacks them for
-generation, where a scan would copy weights at every token; where a second copy of the weights does not fit,
-the stacked form decodes too, its cache carried through the scan.
+Layers of like kind are stacked and run by `lax.scan`, span by span (see `spans`). `decode_view` unstacks them
+for generation, where a scan would copy weights at every token; where a second copy of the weights does not
+fit, the stacked form decodes too, its cache carried through the scan.
 """
 
 from functools import partial
@@ -123,8 +123,8 @@ def forward(
     layout: mesh and rules; None on one device.
 
   Returns:
-    hidden [B, T, D] after the final norm; the new `Suffix` when decoding, else the `KV` of these tokens in the
-    model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
+    hidden [B, T, D] after the final norm; the new `Suffix` when decoding, else the `KV` of these tokens in
+    the model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
     `router_chosen` and `router_probability` [L', B, E] over the L' sparse layers, empty for dense models.
   """
   x = constrain(model.embedding[...][tokens], layout, 'batch', 'tokens', None)

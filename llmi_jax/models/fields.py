@@ -99,7 +99,7 @@ def read_dense(architecture: str, fields: Fields, **own: Any) -> DecoderConfig:
 
 
 def layer_windows(fields: Fields) -> dict[str, Any]:
-  """`window` and `windowed` of a model whose layers differ: `layer_types`, or all from `max_window_layers` on."""
+  """`window` and `windowed` of a model whose layers differ, by `layer_types` or `max_window_layers`."""
   window = fields.get('sliding_window') if fields.get('use_sliding_window') else None
   if not window:
     return {}

@@ -1,7 +1,7 @@
-"""A mixture of experts of the Qwen3 kind: softmax over all experts, then the best k; no capacity, no dropped token.
+"""A mixture of experts of the Qwen3 kind: softmax over all, then the best k; no token is dropped.
 
 Under a mesh it runs in one `shard_map`: tokens are gathered over the `expert` axis, each device serves its own
-experts, and sums are scattered back. Routing never depends on other tokens, so it does not depend on batching.
+experts, and sums are scattered back. Routing looks at one token at a time, so it does not depend on batching.
 """
 
 from functools import partial
@@ -133,15 +133,9 @@ def _serve(
   plan = grouped.plan(own, held, block)
   each = jnp.broadcast_to(x.reshape(b * t, 1, d), (b * t, active, d)).reshape(-1, d)
   rows = grouped.take(each, plan.assignment, plan.slot)
-  product = partial(_product, plan=plan, kind=kind, block=block)
-  hidden = jax.nn.silu(product(maps['gate'], rows)) * product(maps['up'], rows)
-  made = grouped.take(product(maps['down'], hidden), plan.slot, plan.assignment).reshape(b, t, active, d)
-  return jnp.sum(made * weight[..., None], 2)
-
-
-def _product(layer: Linear, rows: Array, *, plan: grouped.Plan, kind: grouped.Kind, block: int) -> Array:
   multiply = partial(grouped.grouped_matmul, sizes=plan.sizes, kind=kind, block=block)
-  y = multiply(rows, layer.w[...])
-  if layer.adapted:
-    y = y + multiply(multiply(rows, layer.lora_a[...]), layer.lora_b[...]) * layer.lora_scale
-  return y
+  hidden = jax.nn.silu(maps['gate'].through(rows, multiply)) * maps['up'].through(rows, multiply)
+  made = grouped.take(maps['down'].through(hidden, multiply), plan.slot, plan.assignment).reshape(
+    b, t, active, d
+  )
+  return jnp.sum(made * weight[..., None], 2)

@@ -1,7 +1,7 @@
 """Which tensor of a Hugging Face file is which leaf of a policy; total in both directions.
 
-Linear layers are stored [out, in] there and [in, out] here; a stacked leaf gathers one tensor per layer, and one per
-layer and expert.
+Linear layers are stored [out, in] there and [in, out] here; a stacked leaf gathers one tensor per layer, and
+one per layer and expert.
 """
 
 import dataclasses

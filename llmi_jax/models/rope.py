@@ -1,4 +1,4 @@
-"""Rotary position embedding (Su et al., arXiv 2104.09864), half-split form as Qwen uses it, with its stretchings."""
+"""Rotary position embedding (Su et al., arXiv 2104.09864), half-split as in Qwen, and its stretchings."""
 
 import math
 

@@ -1,11 +1,12 @@
 """Where arrays live on a mesh: one table from parameters to logical axes, another from those to mesh axes.
 
-The mesh has four axes. `replica` and `fsdp` split the batch; `fsdp` also splits parameters, which are gathered
-where they are used; `tensor` splits heads, feed-forward width and vocabulary; `expert` splits experts, and the
-batch outside of them. Rules are data: another split is another table, not another code path.
+The mesh has four axes. `replica` and `fsdp` split the batch; `fsdp` also splits parameters, which are
+gathered where they are used; `tensor` splits heads, feed-forward width and vocabulary; `expert` splits
+experts, and the batch outside of them. Rules are data: another split is another table, not another code path.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,7 @@ OTHER: dict[str, tuple[str | None, ...]] = {
 }
 
 
-def make_mesh(sizes: Mapping[str, int], devices: Sequence[jax.Device]) -> Mesh:
+def make_mesh(sizes: Mapping[str, int], devices: Sequence[Any]) -> Mesh:
   """A mesh over `devices` with `MESH_AXES`; axes that `sizes` does not name have size 1.
 
   Raises:
@@ -139,17 +140,17 @@ def logical_axes(name: str, rank: int) -> tuple[str | None, ...]:
   Raises:
     ShardingError: no table knows the parameter.
   """
-  linear, _, leaf = name.rpartition('.')
-  ends = _by_ending(LINEAR, linear)
-  if ends is not None:
+  linear = re.fullmatch(r'(.*)\.(w|b|lora\.a|lora\.b)', name)
+  ends = _by_ending(LINEAR, linear[1]) if linear else None
+  if linear and ends is not None:
     inputs, outputs, *front = ends
     leaves = {
       'w': (inputs, outputs),
       'b': (outputs,),
-      'lora_a': (inputs, 'rank'),
-      'lora_b': ('rank', outputs),
+      'lora.a': (inputs, 'rank'),
+      'lora.b': ('rank', outputs),
     }
-    own = (*front, *leaves[leaf])
+    own = (*front, *leaves[linear[2]])
   else:
     own = _by_ending(OTHER, name)
     if own is None:
@@ -191,7 +192,7 @@ def shardings(abstract: Any, layout: Layout, config: DecoderConfig) -> Any:
   return jax.tree_util.tree_map_with_path(one, abstract)
 
 
-def _check(name: str, shape, logical, layout: Layout, units: Mapping[str, int]) -> None:
+def _check(name: str, shape, logical, layout: Layout, whole_units: Mapping[str, int]) -> None:
   used: dict[str, str | None] = {}
   for axis, size in zip(logical, shape):
     for mesh_axis in layout.axes(axis):
@@ -201,7 +202,7 @@ def _check(name: str, shape, logical, layout: Layout, units: Mapping[str, int]) 
           'change one of the two rules.'
         )
       used[mesh_axis] = axis
-    pieces, whole = layout.size(axis), units.get(axis or '', size)
+    pieces, whole = layout.size(axis), whole_units.get(axis or '', size)
     if whole % pieces:
       where = ' × '.join(f'{a} {layout.mesh.shape[a]}' for a in layout.axes(axis))
       raise ShardingError(
