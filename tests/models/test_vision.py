@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import vision
@@ -201,6 +203,23 @@ def test_queries_in_chunks_equal_all_at_once(ours, drawn, plain_gradients, monke
   np.testing.assert_allclose(ours_on(ours, drawn), whole, atol=1e-6)
   assert_close(gradients(ours, drawn), plain_gradients, 1e-5)
   jax.clear_caches()
+
+
+def test_sharded_over_pictures_and_parameters_equals_one_device(ours, drawn, plain_gradients):
+  mesh = jax.make_mesh((2, 2, 2), ('data', 'fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 3)
+
+  def split(leaf):
+    axes = ('fsdp', 'tensor') if leaf.shape[-1] % 2 == leaf.shape[-2] % 2 == 0 else (None, None)
+    return jax.device_put(leaf, NamedSharding(mesh, P(*[None] * (leaf.ndim - 2), *axes)))
+
+  whole = NamedSharding(mesh, P())
+  tower = jax.tree.map(lambda leaf: split(leaf) if leaf.ndim > 1 else jax.device_put(leaf, whole), ours)
+  arranged = arrange(drawn, CONFIG.windows, slots=SLOTS)
+  arranged = jax.device_put(arranged, NamedSharding(mesh, P('data')))
+  rows = tokens(drawn, SLOTS)
+  np.testing.assert_allclose(run(tower, arranged, rows), ours_on(ours, drawn), atol=2e-6)
+  loss = lambda tower: jnp.sum(run(tower, arranged, rows) * weights(len(rows)))
+  assert_close(named(jax.jit(jax.grad(loss))(tower)), plain_gradients, 1e-5)
 
 
 def test_no_logits_of_a_whole_large_picture_exist_at_once():
