@@ -1,4 +1,6 @@
-"""Linear maps, plain or one per expert, with an optional low-rank adapter (LoRA, Hu et al., arXiv 2106.09685)."""
+"""Linear maps with an optional low-rank adapter (LoRA, Hu et al., arXiv 2106.09685)."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,31 +19,43 @@ def normal(key: Array, *shape: int) -> nnx.Param:
   return nnx.Param(jax.random.normal(key, shape) * INIT_SCALE)
 
 
+class Adapter(nnx.Module):
+  """x → (x·a)·b·scale.
+
+  Attributes:
+    a: [inputs, rank]; further axes in front where layers or experts are stacked.
+    b: [rank, outputs], likewise.
+    scale: alpha / rank; static.
+  """
+
+  def __init__(self, a: Array, b: Array, scale: float):
+    self.a, self.b, self.scale = Lora(a), Lora(b), scale
+
+
 class Linear(nnx.Module):
-  """y = x·w + b, plus (x·lora_a)·lora_b·scale where there is an adapter.
+  """y = x·w + b, plus what an adapter adds.
 
   Attributes:
     w: [inputs, outputs]; further axes in front where layers or experts are stacked.
     b: [outputs], only where the map has a bias.
-    lora_a: [inputs, rank], only with an adapter.
-    lora_b: [rank, outputs], likewise.
-    lora_scale: alpha / rank; static.
+    lora: an `Adapter`, or None.
   """
 
   def __init__(self, key: Array, inputs: int, outputs: int, *, bias: bool = False):
     self.w = normal(key, inputs, outputs)
     if bias:
       self.b = nnx.Param(jnp.zeros(outputs))
-
-  @property
-  def adapted(self) -> bool:
-    return hasattr(self, 'lora_a')
+    self.lora: Adapter | None = nnx.data(None)
 
   def __call__(self, x: Array) -> Array:
     """[..., inputs] → [..., outputs]."""
-    y = x @ self.w[...]
-    if self.adapted:
-      y = y + (x @ self.lora_a[...]) @ self.lora_b[...] * self.lora_scale
+    return self.through(x, jnp.matmul)
+
+  def through(self, x: Array, multiply: Callable[[Array, Array], Array]) -> Array:
+    """The same, with another product of rows and matrices."""
+    y = multiply(x, self.w[...])
+    if self.lora is not None:
+      y = y + multiply(multiply(x, self.lora.a[...]), self.lora.b[...]) * self.lora.scale
     if hasattr(self, 'b'):
       y = y + jnp.expand_dims(self.b[...], range(y.ndim - 1))
     return y
