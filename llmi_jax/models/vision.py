@@ -18,7 +18,7 @@ from jax import Array
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import rope
 from llmi_jax.models.attention import MASKED
-from llmi_jax.models.decoder import rms_norm
+from llmi_jax.models.blocks import rms_norm
 from llmi_jax.models.linear import Linear
 from llmi_jax.models.vision_layout import Pictures, Windows
 
@@ -143,6 +143,26 @@ def from_hf(fields: Mapping[str, Any]) -> VisionConfig:
     raise ConfigError(
       f'The vision config has no {error.args[0]!r}; is it the vision_config of a Qwen2.5-VL config.json?'
     ) from None
+
+
+def to_hf(config: VisionConfig) -> dict[str, Any]:
+  """The `vision_config` that `from_hf` reads."""
+  return {
+    'model_type': 'qwen2_5_vl_vision',
+    'depth': config.layers,
+    'hidden_size': config.width,
+    'intermediate_size': config.ff,
+    'num_heads': config.heads,
+    'out_hidden_size': config.out,
+    'hidden_act': 'silu',
+    'patch_size': config.patch,
+    'spatial_merge_size': config.merge,
+    'window_size': config.window * config.patch,
+    'fullatt_block_indexes': list(config.full),
+    'temporal_patch_size': config.frames,
+    'in_channels': config.channels,
+    'rope_parameters': {'rope_type': 'axial', 'rope_theta': config.rope_theta},
+  }
 
 
 class Attention(nnx.Module):

@@ -263,10 +263,12 @@ def test_full_size_towers_have_as_many_parameters_as_transformers(ff, out):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == wanted
 
 
-def test_a_config_is_read_as_transformers_saves_it():
+def test_configs_are_read_and_written_as_transformers_does():
   from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 
   assert vision.from_hf(Qwen2_5_VLVisionConfig(**FIELDS).to_dict()) == CONFIG
+  written = Qwen2_5_VLVisionConfig(**vision.to_hf(CONFIG))
+  assert written.to_dict() == Qwen2_5_VLVisionConfig(**FIELDS).to_dict()
   released = dict(
     depth=32,
     hidden_act='silu',
