@@ -6,7 +6,7 @@ fit, the stacked form decodes too, its cache carried through the scan.
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.linear import normal
 from llmi_jax.models.sharding import Layout, constrain
 from llmi_jax.models.spans import Span, spans
+from llmi_jax.models.vision import VisionTower, features
+from llmi_jax.models.vision_layout import Pictures
 
 # none        keep every activation
 # full        keep layer inputs only
@@ -46,16 +48,19 @@ class Decoder(nnx.Module):
     spans: a tuple over spans of tuples over their pattern of a `Block` stacked over the span's repeats.
     norm: [D].
     head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
   """
 
   def __init__(self, config: DecoderConfig, key: Array):
-    first, second, third = jax.random.split(key, 3)
+    first, second, third, fourth = jax.random.split(key, 4)
     self.embedding = normal(first, config.vocab, config.width)
     keys = jax.random.split(second, config.layers)
     self.spans: Any = nnx.data(tuple(_stacked(config, span, keys) for span in layer_spans(config)))
     self.norm = nnx.Param(jnp.ones(config.width))
     if not config.tied:
       self.head = normal(third, config.width, config.vocab)
+    if config.vision is not None:
+      self.tower = VisionTower(config.vision, fourth)
 
 
 def _stacked(config: DecoderConfig, span: Span, keys: Array) -> tuple[Block, ...]:
@@ -74,17 +79,32 @@ class View(nnx.Module):
     layers: a tuple of L `Block`s.
     norm: [D].
     head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
   """
 
   def __init__(self, model: Decoder):
     self.embedding, self.norm = model.embedding, model.norm
     if hasattr(model, 'head'):
       self.head = model.head
+    if hasattr(model, 'tower'):
+      self.tower = model.tower
     layers = []
     for places in model.spans:
       for repeat in range(places[0].attention_norm.shape[0]):
         layers += [jax.tree.map(lambda leaf, r=repeat: leaf[r], stacked) for stacked in places]
     self.layers: Any = nnx.data(tuple(layers))
+
+
+class Vision(NamedTuple):
+  """Pictures and where they stand.
+
+  Attributes:
+    pictures: M distinct ones, laid out for the tower; it runs once for each.
+    rows: [B, T] int32: at an image token, its row among the features of all pictures, [M·U, D]; -1 elsewhere.
+  """
+
+  pictures: Pictures
+  rows: Array
 
 
 def decode_view(model: Decoder, dtype: Any = None) -> View:
@@ -98,6 +118,7 @@ def forward(
   positions: Array,
   lengths: Array,
   cache: Cache | None = None,
+  vision: Vision | None = None,
   *,
   config: DecoderConfig,
   unroll: int | bool = 1,
@@ -116,6 +137,7 @@ def forward(
     positions: [B, T] int32, or [3, B, T] for M-RoPE.
     lengths: [B] int32, live tokens per row; a decoding row of length 0 is idle.
     cache: None, a prefix, or a prefix and a suffix; its form is the model's.
+    vision: pictures in these tokens.
     config: static numbers.
     unroll: layers per scan iteration (True: all); more is faster to run and slower to compile.
     remat: what the backward pass keeps; see `Remat`.
@@ -127,7 +149,10 @@ def forward(
     the model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
     `router_chosen` and `router_probability` [L', B, E] over the L' sparse layers, empty for dense models.
   """
-  x = constrain(model.embedding[...][tokens], layout, 'batch', 'tokens', None)
+  x = model.embedding[...][tokens]
+  if vision is not None:
+    x = _insert(x, model.tower, vision, config, remat)
+  x = constrain(x, layout, 'batch', 'tokens', None)
   angles = rope.angles(positions, config.head_dim, config.rope, None if cache else lengths)
   live = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
   finish = partial(feed_forward, live=live, config=config, experts=experts, layout=layout)
@@ -140,6 +165,14 @@ def forward(
     layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout)
     x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat)
   return rms_norm(x, model.norm[...], config.norm_eps), kept, _diagnostics(routings)
+
+
+def _insert(x: Array, tower, vision: Vision, config: DecoderConfig, remat: Remat) -> Array:
+  """Puts features in the place of image tokens."""
+  assert config.vision is not None
+  found = features(tower, config.vision, vision.pictures, remat=remat != 'none')
+  found = found.reshape(-1, found.shape[-1]).astype(x.dtype)
+  return jnp.where(vision.rows[..., None] >= 0, found[jnp.maximum(vision.rows, 0)], x)
 
 
 def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layout):

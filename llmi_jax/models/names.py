@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import layer_spans
+from llmi_jax.models.vision import LAYER, PATCH, TOP
 
 # leaf path inside a `Block` → (name inside a layer, transposed)
 ATTENTION = {
@@ -45,6 +46,7 @@ WHOLE = {
   'norm': ('model.norm.weight', False),
   'head': ('lm_head.weight', True),
 }
+ALIASES = {'model.language_model.': 'model.', 'model.visual.': 'visual.'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,16 +57,26 @@ class Place:
     leaf: dotted path in the model, such as `spans.0.0.mlp.up.w`.
     index: on the stacked axes; empty for leaves that are not stacked.
     transposed: whether the file holds the transpose.
+    shape: the file's, where it has more axes than the leaf; flattened behind its first axis it is a matrix.
   """
 
   leaf: str
   index: tuple[int, ...] = ()
   transposed: bool = False
+  shape: tuple[int, ...] = ()
 
 
 def places(config: DecoderConfig) -> dict[str, Place]:
   """Every tensor name that a file for `config` holds."""
-  return dict(_whole(config)) | dict(_layers(config))
+  return dict(_whole(config)) | dict(_layers(config)) | dict(_vision(config))
+
+
+def canonical(name: str) -> str:
+  """The name that `places` uses for a tensor that newer files call otherwise."""
+  for newer, older in ALIASES.items():
+    if name.startswith(newer):
+      return older + name.removeprefix(newer)
+  return name
 
 
 def _whole(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
@@ -84,6 +96,18 @@ def _layers(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
           for leaf, (name, transposed) in EXPERT.items():
             where = Place(f'spans.{number}.{place}.{leaf}', (repeat, expert), transposed)
             yield f'{front}.mlp.experts.{expert}.{name}', where
+
+
+def _vision(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
+  tower = config.vision
+  if tower is None:
+    return
+  kernel = (tower.width, tower.channels, tower.frames, tower.patch, tower.patch)
+  for leaf, (name, transposed) in TOP.items():
+    yield f'visual.{name}', Place(f'tower.{leaf}', (), transposed, kernel if leaf == PATCH else ())
+  for layer in range(tower.layers):
+    for leaf, (name, transposed) in LAYER.items():
+      yield f'visual.blocks.{layer}.{name}', Place(f'tower.blocks.{leaf}', (layer,), transposed)
 
 
 def _block(config: DecoderConfig, sparse: bool) -> dict[str, tuple[str, bool]]:

@@ -5,7 +5,6 @@ over the whole picture; at the end every merge×merge unit becomes one feature. 
 static slots (`vision_layout`), so one compiled program serves every picture of a bucket.
 """
 
-import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +18,9 @@ from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import rope
 from llmi_jax.models.attention import MASKED
 from llmi_jax.models.blocks import rms_norm
+from llmi_jax.models.config import VisionConfig
 from llmi_jax.models.linear import Linear
-from llmi_jax.models.vision_layout import Pictures, Windows
+from llmi_jax.models.vision_layout import Pictures
 
 # Leaf path inside `VisionTower.blocks` → (name inside `visual.blocks.N.`, whether it is stored transposed).
 LAYER = {
@@ -39,8 +39,9 @@ LAYER = {
 }
 # Leaf path in `VisionTower` → (name inside `visual.`, transposed). The file holds the patch embedding as the
 # kernel of a convolution, [D, channels, frames, patch, patch]: that flattened to [D, d] is our transpose.
-WHOLE = {
-  'patch.w': ('patch_embed.proj.weight', True),
+PATCH = 'patch.w'
+TOP = {
+  PATCH: ('patch_embed.proj.weight', True),
   'merger_norm': ('merger.ln_q.weight', False),
   'merger_up.w': ('merger.mlp.0.weight', True),
   'merger_up.b': ('merger.mlp.0.bias', False),
@@ -49,67 +50,6 @@ WHOLE = {
 }
 # Logits of one head and picture that exist at a time when queries read a whole picture.
 LOGITS = 1 << 22
-
-
-@dataclasses.dataclass(frozen=True)
-class VisionConfig:
-  """Static numbers of a tower; hashable.
-
-  Attributes:
-    layers: L.
-    width: D.
-    ff: F.
-    heads: N.
-    out: width of the features, the decoder's.
-    patch: pixels along a patch.
-    merge: patches along a unit.
-    window: patches along a window.
-    full: indices of the layers that attend to the whole picture, sorted.
-    frames: how often a still picture's patch is repeated in time.
-    channels: of a pixel.
-    rope_theta: base of the rotary angles.
-    norm_eps: of every RMS norm.
-  """
-
-  layers: int
-  width: int
-  ff: int
-  heads: int
-  out: int
-  patch: int = 14
-  merge: int = 2
-  window: int = 8
-  full: tuple[int, ...] = (7, 15, 23, 31)
-  frames: int = 2
-  channels: int = 3
-  rope_theta: float = 10_000.0
-  norm_eps: float = 1e-6
-
-  def __post_init__(self):
-    if self.width % (4 * self.heads):
-      raise ConfigError(
-        f'A vision tower of width {self.width} cannot have {self.heads} heads whose quarters turn by '
-        'row and column; make hidden_size a multiple of 4·num_heads.'
-      )
-    if any(not 0 <= layer < self.layers for layer in self.full):
-      raise ConfigError(
-        f'fullatt_block_indexes are {list(self.full)} and the vision tower has {self.layers} layers; '
-        'name existing layers only.'
-      )
-    _ = self.windows  # refuses windows that cannot be
-
-  @property
-  def head_dim(self) -> int:
-    return self.width // self.heads
-
-  @property
-  def patch_width(self) -> int:
-    """d, numbers per patch."""
-    return self.channels * self.frames * self.patch * self.patch
-
-  @property
-  def windows(self) -> Windows:
-    return Windows(self.window, self.merge)
 
 
 def from_hf(fields: Mapping[str, Any]) -> VisionConfig:

@@ -82,6 +82,8 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _place(arrays, place, name: str, tensor: np.ndarray) -> None:
   target = arrays[place.leaf][place.index]
+  if place.shape:
+    tensor = tensor.reshape(tensor.shape[0], -1)
   value = tensor.T if place.transposed else tensor
   if value.shape != target.shape:
     wanted = target.shape[::-1] if place.transposed else target.shape

@@ -26,7 +26,8 @@ def save(
   tensors = {}
   for name, place in places(config).items():
     value = arrays[place.leaf][place.index]
-    tensors[name] = np.ascontiguousarray(value.T if place.transposed else value)
+    value = np.ascontiguousarray(value.T if place.transposed else value)
+    tensors[name] = value.reshape(place.shape) if place.shape else value
   save_file(tensors, folder / 'model.safetensors', metadata={'format': 'pt'})
   (folder / 'config.json').write_text(
     json.dumps(to_hf(config) | {'dtype': 'float32'} | dict(extra), indent=2) + '\n'

@@ -74,3 +74,49 @@ def gradients(model) -> dict[str, np.ndarray]:
         found[f'{fused[1]}.{expert}.gate_proj.weight'] = gate
         found[f'{fused[1]}.{expert}.up_proj.weight'] = up
   return found
+
+
+IMAGE, START, END = 90, 91, 92
+
+
+def seeing(**changes):
+  """A random Qwen2.5-VL; its patches are 2 pixels wide, a window holds 4 of them a side."""
+  from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+  text = {name: value for name, value in TEXT.items() if name not in ('head_dim', 'tie_word_embeddings')}
+  text |= {'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e6, 'mrope_section': [1, 2, 1]}}
+  vision = {
+    'depth': 2,
+    'hidden_size': 16,
+    'intermediate_size': 20,
+    'num_heads': 2,
+    'out_hidden_size': 32,
+    'patch_size': 2,
+    'spatial_merge_size': 2,
+    'temporal_patch_size': 2,
+    'window_size': 8,
+    'fullatt_block_indexes': [1],
+  }
+  config = Qwen2_5_VLConfig(
+    text_config=text | changes,
+    vision_config=vision,
+    tie_word_embeddings=False,
+    image_token_id=IMAGE,
+    video_token_id=93,
+    vision_start_token_id=START,
+    vision_end_token_id=END,
+  )
+  return _random(Qwen2_5_VLForConditionalGeneration, config)
+
+
+def files(gradients: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The same under the names that files of vision-language models have."""
+  front = {'model.language_model.': 'model.', 'model.visual.': 'visual.'}
+  found = {}
+  for name, grad in gradients.items():
+    for memory, file in front.items():
+      if name.startswith(memory):
+        name = file + name.removeprefix(memory)
+        break
+    found[name] = grad
+  return found

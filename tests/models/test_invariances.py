@@ -10,18 +10,19 @@ from llmi_jax.models.cache import Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig, Experts
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.models.sharding import Layout, make_mesh
+from llmi_jax.models.spans import spans
 
 LENGTH = 10
 TEXT = {'vocab': 64, 'width': 32, 'ff': 48, 'heads': 4, 'kv_heads': 2, 'head_dim': 8}
 DENSE = DecoderConfig('Qwen3ForCausalLM', layers=3, window=4, windowed=(1,), **TEXT)
 MIXED = DecoderConfig(
   'Qwen3MoeForCausalLM',
-  layers=5,
+  layers=4,
   tied=False,
   qkv_bias=True,
   window=6,
-  windowed=(2, 3),
-  experts=Experts(8, 2, 24, True, (2, 4)),
+  windowed=(1, 2),
+  experts=Experts(8, 2, 24, True, (1, 3)),
   **TEXT,
 )
 BOTH = pytest.mark.parametrize('config', [DENSE, MIXED], ids=['dense', 'mixed'])
@@ -50,11 +51,30 @@ def _run(model, tokens, lengths, config, **options):
   ]
 
 
-def test_spans_cover_layers_in_few_scans():
-  spans = decoder.layer_spans(MIXED)
-  assert [(s.pattern, s.repeats) for s in spans] == [((False,), 1), ((False, True), 2)]
-  model = _model(MIXED)
-  assert model.spans[1][1].moe.gate.w.shape == (2, 8, 32, 24)
+@pytest.mark.parametrize(
+  ('kinds', 'wanted'),
+  [
+    ('dddd', [('d', 4)]),
+    ('dmmmmm', [('d', 1), ('m', 5)]),
+    ('dmdmdm', [('dm', 3)]),
+    ('ddmdm', [('d', 1), ('dm', 2)]),
+    ('wwwfwwwf', [('wwwf', 2)]),
+    ('wwwfwwwff', [('w', 3), ('f', 1), ('w', 3), ('f', 2)]),
+    ('d', [('d', 1)]),
+  ],
+)
+def test_spans_cover_layers_in_few_patterns(kinds, wanted):
+  found = spans(kinds)
+  assert [(''.join(s.pattern), s.repeats) for s in found] == wanted
+  order = [
+    (s.layer(r, p), s.pattern[p]) for s in found for r in range(s.repeats) for p in range(len(s.pattern))
+  ]
+  assert order == list(enumerate(kinds))
+
+
+def test_layers_of_a_pattern_are_stacked():
+  model = jax.eval_shape(lambda: Decoder(MIXED, jax.random.key(0)))
+  assert model.spans[0][1].moe.gate.w.shape == (2, 8, 32, 24)
 
 
 @BOTH
@@ -99,15 +119,18 @@ def test_a_row_is_the_same_alone_in_a_batch_and_padded(config):
     np.testing.assert_allclose(batch[row, :length], alone[0], atol=2e-5)
 
 
-@BOTH
-def test_remat_and_unrolling_change_nothing(config):
+FORMS = [{'remat': 'full'}, {'remat': 'dots'}, {'remat': 'attention', 'unroll': True}]
+
+
+@pytest.mark.parametrize(('config', 'forms'), [(DENSE, FORMS), (MIXED, FORMS[2:])], ids=['dense', 'mixed'])
+def test_remat_and_unrolling_change_nothing(config, forms):
   model, tokens = _model(config), _tokens(2, config)
 
   def value(model, **options):
     return jnp.sum(_run(model, tokens, [LENGTH, 6], config, **options)[:, :6] ** 2)
 
   wanted = jax.jit(jax.grad(value))(model)
-  for options in ({'remat': 'full'}, {'remat': 'dots'}, {'remat': 'attention'}, {'unroll': True}):
+  for options in forms:
     found = jax.jit(lambda m, o=tuple(options.items()): jax.grad(value)(m, **dict(o)))(model)
     assert _distance(found, wanted) < 1e-5, options
 

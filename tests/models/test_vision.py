@@ -69,7 +69,7 @@ def as_tower(tensors):
     array = array.reshape(len(array), -1) if array.ndim > 2 else array
     return array.T if transposed else array
 
-  leaves = {leaf: take(*place) for leaf, place in vision.WHOLE.items()}
+  leaves = {leaf: take(*place) for leaf, place in vision.TOP.items()}
   for leaf, (name, transposed) in vision.LAYER.items():
     stacked = [take(f'blocks.{i}.{name}', transposed) for i in range(CONFIG.layers)]
     leaves[f'blocks.{leaf}'] = np.stack(stacked)
