@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from llmi_jax.models import cache as caches
-from llmi_jax.models import decoder
-from llmi_jax.models.cache import KV, Cache, Prefix
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.models import decoder, grouped
+from llmi_jax.models.attention import Rows as SharedRows
+from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.sampling import loop
@@ -22,32 +23,42 @@ def _positions(rows: int, length: int) -> Array:
   return jnp.broadcast_to(jnp.arange(length, dtype=jnp.int32), (rows, length))
 
 
-def sampler(config: DecoderConfig, sizes: EngineConfig) -> loop.Model:
-  """The functions that generation calls; parameters are a decode view."""
+def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind = 'blocks') -> loop.Model:
+  """The functions that generation calls; parameters are a decode view.
 
-  def prefill(view, tokens, lengths):
-    positions = _positions(*tokens.shape)
-    hidden, kv, _ = decoder.forward(view, tokens, positions, lengths, config=config)
-    last = jnp.take_along_axis(hidden, (lengths - 1)[:, None, None], 1)[:, 0]
-    return last, Prefix(kv, lengths)
+  Raises:
+    ConfigError: the longest sequences would stretch `dynamic` rotary angles, so that what is cached would no
+      longer be what a whole pass computes.
+  """
+  longest = sizes.prompt_slots + sizes.response_slots
+  if config.rope.kind == 'dynamic' and longest > config.rope.original:
+    raise ConfigError(
+      f'Sequences of {longest} tokens are longer than the {config.rope.original} that dynamic rotary scaling '
+      'leaves as they are; use yarn, or shorter prompts and responses.'
+    )
+  options = {'config': config, 'experts': experts}
 
-  def decode(view, token, position, prefix, suffix):
-    cache = Cache(prefix, suffix)
+  def prefill(view, tokens, positions, lengths, before, vision):
+    cache = None if before is None else Cache(Prefix(*before))
+    seen = None if vision is None else decoder.Vision(*vision)
+    hidden, kv, _ = decoder.forward(view, tokens, positions, lengths, cache, seen, **options)
+    return hidden, kv
+
+  def decode(view, token, position, prompt_kv, prompt_length, table, place, kv, clock, age):
+    cache = Cache(Prefix(prompt_kv, prompt_length, SharedRows(table, place)), Suffix(kv, clock, age))
     hidden, suffix, _ = decoder.forward(
-      view, token[:, None], position[:, None], jnp.ones_like(token), cache, config=config
+      view, token[:, None], position[:, None], jnp.ones_like(token), cache, **options
     )
-    return hidden[:, 0], suffix
+    return hidden[:, 0], suffix.kv
 
-  def empty():
-    shape = (sizes.groups, config.kv_heads, sizes.prompt_slots, config.head_dim)
-    kv = tuple(KV(jnp.zeros(shape, sizes.dtype), jnp.zeros(shape, sizes.dtype)) for _ in range(config.layers))
-    prefix = Prefix(kv, jnp.ones((sizes.groups,), jnp.int32))
-    rows = sizes.groups * sizes.samples
-    return prefix, caches.empty_suffix(
-      config.layers, rows, config.kv_heads, sizes.response_slots, config.head_dim, sizes.dtype
+  def storage(rows, slots):
+    shape = (rows, config.kv_heads, slots, config.head_dim)
+    return tuple(
+      KV(jnp.zeros(shape, sizes.dtype), jnp.zeros(shape, sizes.dtype)) for _ in range(config.layers)
     )
 
-  return loop.Model(prefill, decode, decoder.unembed, empty)
+  see = partial(decoder.see, config=config) if config.vision is not None else None
+  return loop.Model(prefill, decode, decoder.unembed, storage, see)
 
 
 def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Remat = 'none') -> Policy:

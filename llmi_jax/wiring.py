@@ -135,7 +135,7 @@ def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
   """A sampler for the policy, `groups` prompts × `samples` rows."""
   shape, tokenizer = policy.config, policy.tokenizer
   sizes = EngineConfig(
-    groups=groups,
+    rows=groups * samples,
     samples=samples,
     prompt_slots=config.prompt.tokens,
     response_slots=config.sampler.tokens,

@@ -15,18 +15,47 @@ from jax import Array
 MASKED = -1e30
 
 
+class Rows(NamedTuple):
+  """Which batch rows read which of X sets of keys, where rows of a set are no neighbours.
+
+  Rows and sets are cut into J shards; a row reads a set of its own shard, so nothing crosses devices.
+
+  Attributes:
+    table: [J, X/J, R] int32, the rows of each set, counted within the shard; -1 where there are fewer.
+    place: [J, B/J] int32, where each row stands in its shard's flattened table.
+  """
+
+  table: Array
+  place: Array
+
+  def gather(self, x: Array) -> Array:
+    """[B, ...] → [X·R, ...], rows of a set behind one another."""
+    shards = self.table.shape[0]
+    index = jnp.maximum(self.table.reshape(shards, -1), 0)
+    found = jax.vmap(lambda own, i: own[i])(x.reshape(shards, -1, *x.shape[1:]), index)
+    return found.reshape(-1, *x.shape[1:])
+
+  def scatter(self, x: Array) -> Array:
+    """[X·R, ...] → [B, ...], each row's own."""
+    shards = self.table.shape[0]
+    found = jax.vmap(lambda own, i: own[i])(x.reshape(shards, -1, *x.shape[1:]), self.place)
+    return found.reshape(-1, *x.shape[1:])
+
+
 class Part(NamedTuple):
   """Keys and values that queries read.
 
   Attributes:
-    k: [X, K, S, H], where X divides the queries' B: rows are X groups of B/X neighbours.
+    k: [X, K, S, H].
     v: as k.
-    mask: bool, broadcastable to [X, B/X, T, S].
+    mask: bool, broadcastable to [X, R, T, S], R rows per set.
+    rows: which rows read which set; None where rows are X groups of B/X neighbours.
   """
 
   k: Array
   v: Array
   mask: Array
+  rows: Rows | None = None
 
 
 def attend(q: Array, parts: Sequence[Part]) -> Array:
@@ -50,11 +79,14 @@ def attend(q: Array, parts: Sequence[Part]) -> Array:
   return jnp.divide(out, jnp.expand_dims(total, -1)).astype(q.dtype)
 
 
-def _read(q: Array, part: Part) -> tuple[Array, Array, Array]:
+def _read(q: Array, part: Part) -> tuple[Array, ...]:
   """One part's unnormalised output [B, N, T, H], largest logit and sum of exponentials [B, N, T].
 
   Queries that read the same keys become one matrix: [B, N, T, H] → [X, K, R·G·T, H].
   """
+  if part.rows is not None:
+    read = _read(part.rows.gather(q), part._replace(rows=None))
+    return tuple(part.rows.scatter(x) for x in read)
   b, n, t, h = q.shape
   groups, kv_heads, slots, _ = part.k.shape
   rows, heads = b // groups, n // kv_heads

@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from llmi_jax.models.attention import Rows
+
 
 class KV(NamedTuple):
   """Keys and values: [B, K, S, H] each; [L, B, K, S, H] when layers are stacked."""
@@ -27,10 +29,12 @@ class Prefix(NamedTuple):
     kv: in the model's form: a tuple over a view's layers, or over spans of tuples over their patterns of `KV`
       with stacked layers; [P, K, S, H] per layer.
     length: [P] int32, live slots.
+    rows: which rows read which prefix; None where rows of group p are p·R … p·R + R − 1.
   """
 
   kv: Any
   length: Array
+  rows: Rows | None = None
 
 
 class Suffix(NamedTuple):
@@ -48,7 +52,7 @@ class Suffix(NamedTuple):
 
 
 class Cache(NamedTuple):
-  """A prefix, and the suffix when decoding. Rows of group p are p·R … p·R + R − 1."""
+  """A prefix, and the suffix when decoding."""
 
   prefix: Prefix
   suffix: Suffix | None = None

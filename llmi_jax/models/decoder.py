@@ -265,8 +265,8 @@ def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: D
   slots = jax.tree.leaves(suffix.kv)[0].shape[-2]
   behind = caches.behind(suffix.clock, slots)[None]  # [1, S]
   readable = (behind <= suffix.age[:, None])[:, None, None]
-  groups, rows = prefix.length.shape[0], suffix.age.shape[0]
-  index = (prefix.length[:, None] + suffix.age.reshape(groups, rows // groups))[..., None, None]
+  ages = suffix.age if prefix.rows is None else prefix.rows.gather(suffix.age)
+  index = (prefix.length[:, None] + ages.reshape(prefix.length.shape[0], -1))[..., None, None]
 
   def layer(x, block, shared, store, window):
     q, k, v = project(block, x)
@@ -275,7 +275,7 @@ def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: D
     if window is not None:
       stored = stored & (index - jnp.arange(shared.k.shape[2])[None, None, None] < window)
       mine = mine & (behind < window)[:, None, None]
-    attended = attend(q, [Part(shared.k, shared.v, stored), Part(own.k, own.v, mine)])
+    attended = attend(q, [Part(shared.k, shared.v, stored, prefix.rows), Part(own.k, own.v, mine)])
     x, _ = finish(block, output(block, x, attended))
     return x, kept
 

@@ -1,4 +1,8 @@
-"""The device programs of generation: prefill prompts once per group, insert them, decode in chunks."""
+"""The device programs of generation: prefill a group's prompt once, begin its rows, decode in chunks.
+
+Rows and prefixes are cut into J shards of a mesh's data axes; a row reads a prefix of its own shard. Every
+state is donated from program to program, so that keys and values exist once.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,41 +18,74 @@ from llmi_jax.sampling.logits import Sampling, draw
 class Model(NamedTuple):
   """The functions of a policy; `sampling/` knows no other side of it.
 
+  Keys and values are opaque trees whose leaves are [X, heads, slots, width].
+
   Attributes:
-    prefill: (params, tokens [P, T], lengths [P]) → (hidden of each prompt's last token [P, D], prefix).
-    decode: (params, token [B], positions [B], prefix, suffix) → (hidden [B, D], suffix).
+    prefill: (params, tokens [G, W], positions, lengths [G], before, vision) → (hidden [G, W, D], kv); `before`
+      is None or (kv, length [G]), what earlier chunks of the same prompts left.
+    decode: (params, token [B], position [B], prefix kv, prefix length [P], table [J, P/J, R], place [J, B/J],
+      suffix kv, clock, age [B]) → (hidden [B, D], suffix kv).
     unembed: (params, hidden [B, D]) → [B, V] float32 logits.
-    empty: () → (prefix, suffix) with nothing in them.
+    storage: (rows, slots) → kv with zeros, as both prefixes and suffixes are kept.
+    see: (params, pictures) → features [F, D]; None for a policy that only reads.
   """
 
   prefill: Callable[..., tuple[Array, Any]]
   decode: Callable[..., tuple[Array, Any]]
   unembed: Callable[..., Array]
-  empty: Callable[[], tuple[Any, Any]]
+  storage: Callable[[int, int], Any]
+  see: Callable[..., Array] | None = None
 
 
-class State(NamedTuple):
-  """Everything that decoding carries; donated from program to program. Rows of group p are neighbours.
+class Prompts(NamedTuple):
+  """What is kept of prompts; P entries.
 
   Attributes:
-    prefix: keys and values of prompts, per group.
-    suffix: keys and values of responses, per row.
-    hidden: [B, D], what predicts the next token.
-    position: [B] int32, the next token's position in the whole sequence.
-    offset: [B] int32, the next token's index in its response.
-    limit: [B] int32, most tokens in the response.
-    alive: [B] bool.
-    keys: [B] row keys.
+    kv: leaves [P, heads, slots, width].
+    length: [P] int32, live slots.
+    hidden: [P, D], the state of the last token, which predicts a response's first.
+    position: [P] int32, of that first token.
   """
 
-  prefix: Any
-  suffix: Any
+  kv: Any
+  length: Array
   hidden: Array
   position: Array
-  offset: Array
+
+
+class Rows(NamedTuple):
+  """Responses under way; B rows.
+
+  Attributes:
+    kv: leaves [B, heads, slots, width], a ring.
+    clock: scalar int32, steps so far; a step writes slot `clock % slots`.
+    age: [B] int32, tokens stored.
+    hidden: [B, D], what predicts the next token.
+    position: [B] int32, the next token's, in the whole sequence.
+    limit: [B] int32, most tokens in the response.
+    alive: [B] bool.
+    keys: [B, 2] uint32, data of the row keys.
+    table: [J, P/J, R] int32, the rows of each prompt, -1 where there are fewer.
+    place: [J, B/J] int32, where each row stands in its shard's flattened table.
+  """
+
+  kv: Any
+  clock: Array
+  age: Array
+  hidden: Array
+  position: Array
   limit: Array
   alive: Array
   keys: Array
+  table: Array
+  place: Array
+
+
+class State(NamedTuple):
+  """Everything that generation carries."""
+
+  prompts: Prompts
+  rows: Rows
 
 
 class Emitted(NamedTuple):
@@ -58,66 +95,226 @@ class Emitted(NamedTuple):
   logp_sampled: Array
   logp_full: Array
   live: Array
+  sound: Array
 
 
-def start(model: Model, rows: int, width: int, dtype: Any) -> State:
-  """A state in which no row is alive."""
-  prefix, suffix = model.empty()
-  zeros = jnp.zeros((rows,), jnp.int32)
-  keys = jax.random.split(jax.random.key(0, impl='threefry2x32'), rows)
-  hidden = jnp.zeros((rows, width), dtype)
-  return State(prefix, suffix, hidden, zeros, zeros, zeros, zeros > 0, keys)
+class Sizes(NamedTuple):
+  """Of a state.
+
+  Attributes:
+    shards: J.
+    prompts: P.
+    rows: B.
+    samples: R, most rows of one prompt at a time.
+    width: D.
+    dtype: of hidden states.
+  """
+
+  shards: int
+  prompts: int
+  rows: int
+  samples: int
+  width: int
+  dtype: Any
 
 
-def insert(
-  model: Model,
-  params: Any,
-  state: State,
-  tokens: Array,
-  lengths: Array,
-  fresh: Array,
-  limit: Array,
-  keys: Array,
+def start(model: Model, sizes: Sizes, prompt_slots: int, row_slots: int) -> State:
+  """A state in which nothing is alive."""
+  zeros = partial(jnp.zeros, dtype=jnp.int32)
+  prompts = Prompts(
+    model.storage(sizes.prompts, prompt_slots),
+    zeros(sizes.prompts),
+    jnp.zeros((sizes.prompts, sizes.width), sizes.dtype),
+    zeros(sizes.prompts),
+  )
+  shards, rows = sizes.shards, sizes.rows
+  return State(
+    prompts,
+    Rows(
+      model.storage(rows, row_slots),
+      zeros(()),
+      zeros(rows),
+      jnp.zeros((rows, sizes.width), sizes.dtype),
+      zeros(rows),
+      zeros(rows),
+      jnp.zeros(rows, bool),
+      jnp.zeros((rows, 2), jnp.uint32),
+      jnp.full((shards, sizes.prompts // shards, sizes.samples), -1, jnp.int32),
+      zeros((shards, rows // shards)),
+    ),
+  )
+
+
+class Chunk(NamedTuple):
+  """A piece of G prompts of one shard's length bucket, the G/J of each shard behind one another.
+
+  Attributes:
+    tokens: [G, W] int32.
+    positions: [G, W] int32, or [3, G, W].
+    start: [G] int32, tokens of the prompt that earlier chunks held; a multiple of the chunk width.
+    length: [G] int32, live tokens of this chunk.
+    entry: [G] int32, where the prompt is kept, counted within the shard.
+    next: [G] int32, position of a response's first token.
+    rows: [G, W] int32, an image token's row of the features, else -1; None without pictures.
+  """
+
+  tokens: Any
+  positions: Any
+  start: Any
+  length: Any
+  entry: Any
+  next: Any
+  rows: Any = None
+
+
+def prefill(
+  model: Model, params: Any, state: State, chunk: Chunk, features: Array | None, *, first: bool
 ) -> State:
-  """Prefills prompts and lets the rows of fresh groups begin.
+  """Runs a chunk of prompts and keeps what it leaves.
 
   Args:
     model: functions.
     params: of the policy.
     state: donated.
-    tokens: [P, T] int32; rows of groups that are not fresh hold padding.
-    lengths: [P] int32.
-    fresh: [P] bool, groups to replace.
-    limit: [B] int32, most tokens per fresh row; 0 leaves it empty.
-    keys: [B] row keys of fresh rows.
+    chunk: what has length 0 fills up and leaves nothing.
+    features: of pictures in these prompts.
+    first: whether these are the prompts' first chunks, with nothing before them.
   """
-  hidden, prefix = model.prefill(params, tokens, lengths)
-  each = state.alive.shape[0] // tokens.shape[0]
-  rows = jnp.repeat(fresh, each)
+  prompts, shards = state.prompts, state.rows.table.shape[0]
 
-  def choose(which, new, old):
-    return jnp.where(jnp.expand_dims(which, range(1, old.ndim)), new, old)
+  def split(x: Array) -> Array:
+    return x.reshape(shards, -1, *x.shape[1:])
 
-  merge, take = partial(choose, fresh), partial(choose, rows)
+  entry = split(chunk.entry)
 
-  return State(
-    prefix=jax.tree.map(merge, prefix, state.prefix),
-    suffix=state.suffix._replace(age=take(0, state.suffix.age)),
-    hidden=take(jnp.repeat(hidden, each, 0), state.hidden),
-    position=take(jnp.repeat(lengths, each), state.position),
-    offset=take(0, state.offset),
-    limit=take(limit, state.limit),
-    alive=take(limit > 0, state.alive),
-    keys=jax.random.wrap_key_data(
-      take(jax.random.key_data(keys), jax.random.key_data(state.keys)), impl='threefry2x32'
-    ),
+  def pick(kept: Array) -> Array:
+    found = jax.vmap(lambda own, i: own[i])(split(kept), entry)
+    return found.reshape(-1, *kept.shape[1:])
+
+  real = jnp.asarray(chunk.length) > 0
+
+  def put(kept: Array, new: Array) -> Array:
+    # What fills up may name an entry that is another's; it goes nowhere.
+    index = jnp.where(split(real), entry, split(kept).shape[1])
+    stored = jax.vmap(lambda own, i, one: own.at[i].set(one, mode='drop'))(split(kept), index, split(new))
+    return stored.reshape(kept.shape)
+
+  before = None if first else (jax.tree.map(pick, prompts.kv), chunk.start)
+  vision = None if features is None else (features, chunk.rows)
+  hidden, kv = model.prefill(params, chunk.tokens, chunk.positions, chunk.length, before, vision)
+  last = jnp.take_along_axis(hidden, jnp.maximum(chunk.length - 1, 0)[:, None, None], 1)[:, 0]
+
+  def store(kept: Array, new: Array) -> Array:
+    """Writes each prompt's new slots behind its old ones."""
+    shard_size = kept.shape[0] // shards
+    for i in range(new.shape[0]):
+      shard = i // (new.shape[0] // shards)
+      at = (shard * shard_size + chunk.entry[i], 0, chunk.start[i], 0)
+      one = new[i : i + 1].astype(kept.dtype)
+      one = jnp.where(real[i], one, jax.lax.dynamic_slice(kept, at, one.shape))
+      kept = jax.lax.dynamic_update_slice(kept, one, at)
+    return kept
+
+  return state._replace(
+    prompts=Prompts(
+      jax.tree.map(store, prompts.kv, kv),
+      put(prompts.length, chunk.start + chunk.length),
+      put(prompts.hidden, last.astype(prompts.hidden.dtype)),
+      put(prompts.position, chunk.next),
+    )
   )
 
 
+class Beginning(NamedTuple):
+  """Rows that begin: [B] each.
+
+  Attributes:
+    fresh: bool.
+    entry: int32, the row's prompt, counted within the shard.
+    limit: int32, most tokens.
+    keys: [B, 2] uint32.
+    table: [J, P/J, R] int32, of all rows from now on.
+    place: [J, B/J] int32, likewise.
+  """
+
+  fresh: Any
+  entry: Any
+  limit: Any
+  keys: Any
+  table: Any
+  place: Any
+
+
+def begin(state: State, beginning: Beginning) -> State:
+  """Lets rows begin behind prompts that are kept; the state is donated."""
+  prompts, rows = state.prompts, state.rows
+  shards = rows.table.shape[0]
+
+  def pick(kept: Array) -> Array:
+    split = kept.reshape(shards, -1, *kept.shape[1:])
+    found = jax.vmap(lambda own, i: own[i])(split, jnp.reshape(beginning.entry, (shards, -1)))
+    return found.reshape(-1, *kept.shape[1:])
+
+  def choose(new: Array, old: Array) -> Array:
+    return jnp.where(jnp.expand_dims(beginning.fresh, range(1, old.ndim)), new, old)
+
+  return state._replace(
+    rows=rows._replace(
+      age=choose(jnp.zeros_like(rows.age), rows.age),
+      hidden=choose(pick(prompts.hidden), rows.hidden),
+      position=choose(pick(prompts.position), rows.position),
+      limit=choose(beginning.limit, rows.limit),
+      alive=choose(beginning.limit > 0, rows.alive),
+      keys=choose(beginning.keys, rows.keys),
+      table=jnp.asarray(beginning.table),
+      place=jnp.asarray(beginning.place),
+    )
+  )
+
+
+def drop(state: State, rows: Array) -> State:
+  """Ends rows ([B] bool) at once; the state is donated."""
+  return state._replace(rows=state.rows._replace(alive=state.rows.alive & ~rows))
+
+
+def widen(state: State, slots: int) -> State:
+  """Gives prompts more slots."""
+
+  def pad(kept: Array) -> Array:
+    return jnp.pad(kept, ((0, 0), (0, 0), (0, slots - kept.shape[2]), (0, 0)))
+
+  return state._replace(prompts=state.prompts._replace(kv=jax.tree.map(pad, state.prompts.kv)))
+
+
+def resize(state: State, slots: int) -> State:
+  """Gives the ring more or fewer slots; the youngest stay, oldest first, and the clock stands behind them."""
+  rows = state.rows
+
+  def turn(kept: Array) -> Array:
+    old = kept.shape[2]
+    count = min(old, slots)
+    # Slot i of the new ring was written `count - i` steps before the present one.
+    source = jnp.mod(rows.clock - count + jnp.arange(count), old)
+    young = jnp.take(kept, source, axis=2)
+    return jnp.pad(young, ((0, 0), (0, 0), (0, slots - count), (0, 0)))
+
+  old = jax.tree.leaves(rows.kv)[0].shape[2]
+  clock = jnp.full((), min(old, slots), jnp.int32)
+  return state._replace(rows=rows._replace(kv=jax.tree.map(turn, rows.kv), clock=clock))
+
+
 def decode(
-  model: Model, params: Any, state: State, banned: Array, stops: Array, steps: int, sampling: Sampling
+  model: Model,
+  params: Any,
+  state: State,
+  banned: Array,
+  stops: Array,
+  quota: Array,
+  *,
+  steps: int,
+  sampling: Sampling,
 ) -> tuple[State, Emitted, Array]:
-  """Decodes up to `steps` tokens per row, fewer if every row ends before.
+  """Decodes up to `steps` tokens per row, fewer once `quota` rows or all have ended.
 
   Args:
     model: functions.
@@ -125,38 +322,56 @@ def decode(
     state: donated.
     banned: [V] bool.
     stops: [n] int32, tokens that end a response.
+    quota: scalar int32; so many endings are worth a look of the host, which has others waiting.
     steps: static.
     sampling: static.
 
   Returns:
     The state, what was emitted, and how many steps ran.
   """
-  rows = state.alive.shape[0]
+  prompts, count = state.prompts, state.rows.alive.shape[0]
   blank = Emitted(
-    jnp.zeros((steps, rows), jnp.int32),
-    jnp.zeros((steps, rows)),
-    jnp.zeros((steps, rows)),
-    jnp.zeros((steps, rows), bool),
+    jnp.zeros((steps, count), jnp.int32),
+    jnp.zeros((steps, count)),
+    jnp.zeros((steps, count)),
+    jnp.zeros((steps, count), bool),
+    jnp.ones((steps, count), bool),
   )
+  at_first = jnp.sum(state.rows.alive)
 
   def unfinished(carry):
-    state, _, step = carry
-    return (step < steps) & state.alive.any()
+    rows, _, step = carry
+    living = jnp.sum(rows.alive)
+    return (step < steps) & (living > 0) & (at_first - living < quota)
 
   def body(carry):
-    state, emitted, step = carry
-    drawn = draw(model.unembed(params, state.hidden), state.keys, state.offset, banned, sampling)
-    row = Emitted(drawn.token, drawn.logp_sampled, drawn.logp_full, state.alive)
-    emitted = jax.tree.map(lambda all_, one: all_.at[step].set(one), emitted, row)
-    hidden, suffix = model.decode(params, drawn.token, state.position, state.prefix, state.suffix)
-    ended = (drawn.token[:, None] == stops[None]).any(-1) | (state.offset + 1 >= state.limit)
-    state = state._replace(
-      suffix=suffix,
-      hidden=hidden,
-      position=state.position + 1,
-      offset=state.offset + 1,
-      alive=state.alive & ~ended,
+    rows, emitted, step = carry
+    keys = jax.random.wrap_key_data(rows.keys, impl='threefry2x32')
+    drawn = draw(model.unembed(params, rows.hidden), keys, rows.age, banned, sampling)
+    one = Emitted(drawn.token, drawn.logp_sampled, drawn.logp_full, rows.alive, drawn.sound)
+    emitted = jax.tree.map(lambda all_, new: all_.at[step].set(new), emitted, one)
+    hidden, kv = model.decode(
+      params,
+      drawn.token,
+      rows.position,
+      prompts.kv,
+      prompts.length,
+      rows.table,
+      rows.place,
+      rows.kv,
+      rows.clock,
+      rows.age,
     )
-    return state, emitted, step + 1
+    ended = (drawn.token[:, None] == stops[None]).any(-1) | (rows.age + 1 >= rows.limit)
+    rows = rows._replace(
+      kv=kv,
+      clock=rows.clock + 1,
+      age=rows.age + 1,
+      hidden=hidden.astype(rows.hidden.dtype),
+      position=rows.position + 1,
+      alive=rows.alive & ~ended,
+    )
+    return rows, emitted, step + 1
 
-  return jax.lax.while_loop(unfinished, body, (state, blank, jnp.zeros((), jnp.int32)))
+  rows, emitted, ran = jax.lax.while_loop(unfinished, body, (state.rows, blank, jnp.zeros((), jnp.int32)))
+  return State(prompts, rows), emitted, ran

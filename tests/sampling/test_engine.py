@@ -16,8 +16,9 @@ from llmi_jax.sampling.logits import Sampling
 from llmi_jax.weights.load import load
 
 SIZES = EngineConfig(
-  groups=2,
+  rows=6,
   samples=3,
+  first_bucket=4,
   prompt_slots=10,
   response_slots=12,
   chunk=4,
@@ -56,7 +57,7 @@ def _run(policy, sizes, prompts, samples, order=None):
 
 def test_same_tokens_in_any_batch_order_and_slot(policy):
   prompts = _prompts(5)
-  alone = dataclasses.replace(SIZES, groups=1, samples=3, chunk=3)
+  alone = dataclasses.replace(SIZES, rows=4, samples=2, chunk=3, prefill_tokens=4)
   one, two = _run(policy, SIZES, prompts, 3), _run(policy, alone, prompts, 3, order=[4, 2, 0, 1, 3])
   assert one.keys() == two.keys() and len(one) == 15
   for key in one:

@@ -1,0 +1,176 @@
+"""Which prompt is kept where and which row continues it: a function of requests and tokens alone.
+
+A group (a prompt and its samples) is admitted to a shard with a free entry, prefilled chunk by chunk, and
+then begins its samples one by one as rows of that shard get free. Its entry is free again when the last one has
+ended. So a row that ends is refilled at once, by whichever group is next.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(eq=False)
+class Group:
+  """A request on its way.
+
+  Attributes:
+    id: the caller's name for it.
+    request: what is wanted.
+    keys: [n, 2] uint32, a row key's data for each sample.
+    samples: how many are wanted.
+    shard: where it lives.
+    entry: where its prompt is kept, counted within the shard.
+    done: tokens of the prompt that are prefilled.
+    begun: samples that have a row or had one.
+    rows: sample → row, of those under way.
+  """
+
+  id: Hashable
+  request: Any
+  keys: np.ndarray
+  samples: int
+  shard: int = -1
+  entry: int = -1
+  done: int = 0
+  begun: int = 0
+  rows: dict[int, int] = dataclasses.field(default_factory=dict)
+
+  @property
+  def ready(self) -> bool:
+    return self.done >= len(self.request.tokens)
+
+  @property
+  def over(self) -> bool:
+    return self.begun == self.samples and not self.rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+  """Of the slots.
+
+  Attributes:
+    shards: J.
+    rows: B.
+    prompts: P.
+    samples: R, most rows of one group at a time.
+  """
+
+  shards: int
+  rows: int
+  prompts: int
+  samples: int
+
+
+class Slots:
+  """The schedule."""
+
+  def __init__(self, shape: Shape):
+    self.shape = shape
+    self.waiting: collections.deque[Group] = collections.deque()
+    self.admitted: list[Group] = []
+    self.owner: list[tuple[Group, int] | None] = [None] * shape.rows
+    self._entries = np.zeros((shape.shards, shape.prompts // shape.shards), bool)
+
+  @property
+  def busy(self) -> bool:
+    return bool(self.waiting or self.admitted)
+
+  @property
+  def alive(self) -> list[int]:
+    """Rows under way."""
+    return [row for row, owner in enumerate(self.owner) if owner is not None]
+
+  @property
+  def hungry(self) -> bool:
+    """Whether a row that ends would find another sample to begin."""
+    return bool(self.waiting) or any(group.begun < group.samples for group in self.admitted)
+
+  def admit(self, ahead: int = 1) -> None:
+    """Gives waiting groups an entry: as many as free rows ask for, and `ahead` more per shard.
+
+    Args:
+      ahead: groups per shard that are prefilled before a row is free for them.
+    """
+    shards = range(self.shape.shards)
+    owed = [sum(g.samples - g.begun for g in self.admitted if g.shard == s) for s in shards]
+    unbegun = [sum(g.begun == 0 for g in self.admitted if g.shard == s) for s in shards]
+    free = [len(self._free_rows(s)) for s in shards]
+    while self.waiting:
+      open_ = [s for s in shards if not self._entries[s].all() and (owed[s] < free[s] or unbegun[s] < ahead)]
+      if not open_:
+        return
+      shard = max(open_, key=lambda s: (free[s] - owed[s], -s))
+      group = self.waiting.popleft()
+      group.shard, group.entry = shard, int(np.flatnonzero(~self._entries[shard])[0])
+      self._entries[shard, group.entry] = True
+      self.admitted.append(group)
+      owed[shard] += group.samples
+      unbegun[shard] += 1
+
+  def begin(self) -> list[tuple[Group, int, int]]:
+    """Gives free rows to samples of ready groups, oldest first: (group, sample, row)."""
+    begun = []
+    for group in self.admitted:
+      if not group.ready:
+        continue
+      for row in self._free_rows(group.shard):
+        if group.begun == group.samples or len(group.rows) == self.shape.samples:
+          break
+        self.owner[row] = group, group.begun
+        group.rows[group.begun] = row
+        begun.append((group, group.begun, row))
+        group.begun += 1
+    return begun
+
+  def end(self, row: int) -> None:
+    """A row has ended."""
+    owner = self.owner[row]
+    assert owner is not None
+    group, sample = owner
+    self.owner[row] = None
+    del group.rows[sample]
+    self._release()
+
+  def forget(self, id: Hashable) -> list[int]:
+    """Takes a request back: what waits is gone, and the rows under way are returned to be dropped."""
+    self.waiting = collections.deque(group for group in self.waiting if group.id != id)
+    rows = []
+    for group in self.admitted:
+      if group.id == id:
+        rows += group.rows.values()
+        group.samples = group.begun
+        group.done = len(group.request.tokens)
+    for row in rows:
+      self.end(row)
+    self._release()
+    return sorted(rows)
+
+  def table(self) -> tuple[np.ndarray, np.ndarray]:
+    """[J, P/J, R] rows of each prompt and [J, B/J] places of each row, counted within shards."""
+    shape = self.shape
+    table = np.full((shape.shards, shape.prompts // shape.shards, shape.samples), -1, np.int32)
+    place = np.zeros((shape.shards, shape.rows // shape.shards), np.int32)
+    for group in self.admitted:
+      for i, row in enumerate(sorted(group.rows.values())):
+        own = row % (shape.rows // shape.shards)
+        table[group.shard, group.entry, i] = own
+        place[group.shard, own] = group.entry * shape.samples + i
+    return table, place
+
+  def unfilled(self) -> Iterator[Group]:
+    """Admitted groups whose prompt is not prefilled yet, oldest first."""
+    return (group for group in self.admitted if not group.ready)
+
+  def _free_rows(self, shard: int) -> list[int]:
+    size = self.shape.rows // self.shape.shards
+    return [row for row in range(shard * size, (shard + 1) * size) if self.owner[row] is None]
+
+  def _release(self) -> None:
+    for group in self.admitted:
+      if group.over:
+        self._entries[group.shard, group.entry] = False
+    self.admitted = [group for group in self.admitted if not group.over]
