@@ -357,7 +357,7 @@ class Engine:
     owner = self._slots.owner[row]
     assert owner is not None
     group, sample = owner
-    self.pieces.append(Piece(group.id, sample, self._parts[row][-1].token))
+    self.pieces.append(Piece(group.id, sample, np.asarray(self._parts[row][-1].token)))
     keep = None
     if group.request.stop is not None:
       keep = group.request.stop(np.concatenate([part.token for part in self._parts[row]]))

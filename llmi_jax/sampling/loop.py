@@ -21,8 +21,8 @@ class Model(NamedTuple):
   Keys and values are opaque trees whose leaves are [X, heads, slots, width].
 
   Attributes:
-    prefill: (params, tokens [G, W], positions, lengths [G], before, vision) → (hidden [G, W, D], kv); `before`
-      is None or (kv, length [G]), what earlier chunks of the same prompts left.
+    prefill: (params, tokens [G, W], positions, lengths [G], before, vision) → (hidden [G, W, D], kv);
+      `before` is None or (kv, length [G]), what earlier chunks of the same prompts left.
     decode: (params, token [B], position [B], prefix kv, prefix length [P], table [J, P/J, R], place [J, B/J],
       suffix kv, clock, age [B]) → (hidden [B, D], suffix kv).
     unembed: (params, hidden [B, D]) → [B, V] float32 logits.

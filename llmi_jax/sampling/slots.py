@@ -1,7 +1,7 @@
 """Which prompt is kept where and which row continues it: a function of requests and tokens alone.
 
 A group (a prompt and its samples) is admitted to a shard with a free entry, prefilled chunk by chunk, and
-then begins its samples one by one as rows of that shard get free. Its entry is free again when the last one has
+begins its samples one by one as rows of that shard get free. Its entry is free again when the last one has
 ended. So a row that ends is refilled at once, by whichever group is next.
 """
 
