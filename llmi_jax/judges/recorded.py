@@ -1,0 +1,79 @@
+"""A judge that is asked once: verdicts come from the run's journal, then the cache, then the judge."""
+
+import asyncio
+import dataclasses
+from typing import Protocol
+
+from llmi_jax.core.answer import Answer
+from llmi_jax.core.task import Task
+from llmi_jax.core.verdict import Verdict
+from llmi_jax.services.cache import Cache
+from llmi_jax.services.journal import Entry, Journal
+from llmi_jax.services.sharing import Flights
+
+
+class Askable(Protocol):
+  """What `RemoteJudge` offers."""
+
+  @property
+  def name(self) -> str: ...
+
+  def spared(self, task: Task, answer: Answer, vote: int = 0) -> Verdict | None: ...
+
+  async def ask(self, task: Task, answer: Answer, *, vote: int = 0, seed: int = 0) -> Verdict: ...
+
+  def identity(self, task: Task, answer: Answer, vote: int, seed: int) -> str: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+  """Where in a run an answer stands; fields as in `services.journal.Entry`."""
+
+  step: int
+  task: str
+  sample: int
+
+
+class Recorded:
+  """Remembers for a judge. Equal questions in flight are asked once.
+
+  Attributes:
+    judge: the one that is asked.
+  """
+
+  def __init__(self, judge: Askable, *, cache: Cache | None = None, journal: Journal | None = None):
+    """`cache` keeps scores by content, for all runs; `journal` every verdict, missing ones too, by place."""
+    self.judge = judge
+    self._cache, self._journal = cache, journal
+    self._flights: Flights[Verdict] = Flights()
+
+  async def verdict(
+    self, task: Task, answer: Answer, at: Address, *, vote: int = 0, seed: int = 0
+  ) -> Verdict:
+    """The verdict on the answer at a place of the run.
+
+    Raises:
+      StorageError: cache or journal cannot be written.
+      DataError: the journal cannot be read.
+    """
+    spared = self.judge.spared(task, answer, vote)
+    if spared is not None:
+      return spared
+    entry = Entry('judge', at.step, at.task, at.sample, self.judge.name, vote)
+    kept = self._journal.get(entry, Verdict) if self._journal is not None else None
+    if kept is not None:
+      return kept
+    key = self.judge.identity(task, answer, vote, seed)
+    made = await self._flights.share(key, lambda: self._asked(key, task, answer, vote, seed))
+    if self._journal is not None:
+      await self._journal.put(entry, made)
+    return made
+
+  async def _asked(self, key: str, task: Task, answer: Answer, vote: int, seed: int) -> Verdict:
+    kept = self._cache.get(key, Verdict) if self._cache is not None else None
+    if kept is not None:
+      return kept
+    made = await self.judge.ask(task, answer, vote=vote, seed=seed)
+    if self._cache is not None and made.status == 'scored':
+      await asyncio.to_thread(self._cache.put, key, made)
+    return made
