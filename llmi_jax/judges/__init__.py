@@ -16,5 +16,4 @@ offline         the two programmatic judges, for tests and first runs
 offline_text    checks of prose and tags
 offline_visual  checks of pictures
 matching        how well a call carries out one wanted picture
-wording         words that count, and phrases that announce
 """

@@ -7,9 +7,9 @@ phrase over and over.
 import re
 from collections.abc import Sequence
 
+from llmi_jax.core import wording
 from llmi_jax.core.answer import Answer, Gap, Picture, Prose
 from llmi_jax.core.task import Task
-from llmi_jax.judges import wording
 
 GATES = ('empty', 'copied', 'repeated')
 _COPIED = 0.9  # of the answer's runs of three words stand in the request
