@@ -17,19 +17,20 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, metrics, programs, rebuild, trainer, update, wiring
+from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import decoder
 from llmi_jax.report import page
+from llmi_jax.rewards.presets import Preset
 from llmi_jax.rl.clip import Clip
-from llmi_jax.rl.gate import Weights
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
+from llmi_jax.rollout.watch import Watch
 from llmi_jax.services import files
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
@@ -110,25 +111,32 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
   policy = wiring.load_policy(wiring.policy_source(config, workdir))
+  chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
   saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
   writer = metrics.Writer(workdir)
   try:
-    async with wiring.registry(config.tools) as registry:
-      dispatcher = wiring.dispatcher(
-        registry, config.tools, journal, Cache(workdir / 'cache', config.tools.cache)
-      )
+    cache = Cache(workdir / 'cache', config.tools.cache)
+    verdicts = Cache(config.reward.cache, config.tools.cache) if config.reward.cache else cache
+    async with (
+      wiring.registry(config.tools) as registry,
+      judging.bench(config.reward, journal, verdicts) as bench,
+    ):
+      dispatcher = wiring.dispatcher(registry, config.tools, journal, cache)
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(dispatcher, config.reward, config.seed),
+        wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
       )
       names = tuple(spec.name for spec in registry.specs)
-      made = make_run(config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks)
+      watch = Watch(config.checkpoint.every, bench.held_out)
+      made = make_run(
+        config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks, chosen, watch
+      )
       state, spent = restore(made, policy, wiring.optimizer(config))
       summary = await trainer.train(made, state, spent)
       writer.summarize(summary)
@@ -151,6 +159,8 @@ def make_run(
   stop: asyncio.Event,
   train_tasks: list[Task],
   eval_tasks: list[Task],
+  chosen: Preset,
+  watch: Watch,
 ) -> trainer.Run:
   """The trainer's view of a config."""
   surrogate = Surrogate(
@@ -165,8 +175,8 @@ def make_run(
     pieces=MicroBatches(config.optimizer.prompts, tuple(config.optimizer.widths)),
     surrogate=surrogate,
     advantage=config.loss.advantage,
-    weights=Weights(config.reward.rule, config.reward.llm, config.reward.mllm),
-    gate=config.reward.gate,
+    weights=chosen.weights,
+    gate=chosen.gate,
     eval_samples=config.eval.samples,
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
@@ -193,6 +203,7 @@ def make_run(
     origin=str(workdir),
     tools=names,
     stop=stop,
+    watch=watch,
   )
 
 

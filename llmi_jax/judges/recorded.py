@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from llmi_jax.core.answer import Answer
@@ -41,16 +42,30 @@ class Recorded:
     judge: the one that is asked.
   """
 
-  def __init__(self, judge: Askable, *, cache: Cache | None = None, journal: Journal | None = None):
-    """`cache` keeps scores by content, for all runs; `journal` every verdict, missing ones too, by place."""
+  def __init__(
+    self,
+    judge: Askable,
+    *,
+    cache: Cache | None = None,
+    journal: Journal | None = None,
+    beside: Callable[[], Awaitable[None]] | None = None,
+  ):
+    """Makes one.
+
+    Args:
+      judge: who is asked.
+      cache: keeps scores by content, for all runs.
+      journal: keeps every verdict, missing ones too, by place.
+      beside: run beside each call of the judge, such as `Canaries.beside`.
+    """
     self.judge = judge
-    self._cache, self._journal = cache, journal
+    self._cache, self._journal, self._beside = cache, journal, beside
     self._flights: Flights[Verdict] = Flights()
 
   async def verdict(
-    self, task: Task, answer: Answer, at: Address, *, vote: int = 0, seed: int = 0
+    self, task: Task, answer: Answer, at: Address | None, *, vote: int = 0, seed: int = 0
   ) -> Verdict:
-    """The verdict on the answer at a place of the run.
+    """The verdict on the answer at a place of the run, or at none, which the journal does not know.
 
     Raises:
       StorageError: cache or journal cannot be written.
@@ -59,21 +74,23 @@ class Recorded:
     spared = self.judge.spared(task, answer, vote)
     if spared is not None:
       return spared
-    entry = Entry('judge', at.step, at.task, at.sample, self.judge.name, vote)
-    kept = self._journal.get(entry, Verdict) if self._journal is not None else None
+    journal = self._journal if at is not None else None
+    entry = Entry('judge', at.step, at.task, at.sample, self.judge.name, vote) if at else None
+    kept = journal.get(entry, Verdict) if journal and entry else None
     if kept is not None:
       return kept
     key = self.judge.identity(task, answer, vote, seed)
     made = await self._flights.share(key, lambda: self._asked(key, task, answer, vote, seed))
-    if self._journal is not None:
-      await self._journal.put(entry, made)
+    if journal and entry:
+      await journal.put(entry, made)
     return made
 
   async def _asked(self, key: str, task: Task, answer: Answer, vote: int, seed: int) -> Verdict:
     kept = self._cache.get(key, Verdict) if self._cache is not None else None
     if kept is not None:
       return kept
-    made = await self.judge.ask(task, answer, vote=vote, seed=seed)
+    work = self.judge.ask(task, answer, vote=vote, seed=seed)
+    made = (await asyncio.gather(work, self._beside()))[0] if self._beside else await work
     if self._cache is not None and made.status == 'scored':
       await asyncio.to_thread(self._cache.put, key, made)
     return made
