@@ -169,7 +169,7 @@ class RemoteJudge:
   def take(self) -> dict[str, float]:
     """The counts since the last call of this."""
     counts, self.counts = self.counts, collections.Counter()
-    return {f'judge/{self.name}/{what}': float(n) for what, n in counts.items()}
+    return {f'calls/{self.name}/{what}': float(n) for what, n in counts.items()}
 
   def _asked(self, values: dict[str, str | tuple[Part, ...]], code: str, vote: int, seed: int) -> ChatRequest:
     settings = self.settings

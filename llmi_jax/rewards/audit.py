@@ -12,6 +12,7 @@ import numpy as np
 from llmi_jax.rewards import hygiene, injection, similarity
 
 _ENOUGH = 8  # samples, below which no share is told
+_MANY = 30  # calls, below which no trend of them is told
 _COPIED = 0.9
 _PARTS = ('rule', 'llm', 'mllm')
 
@@ -248,7 +249,7 @@ def _change(samples: Sequence[Sample], of: Of) -> float | None:
 
 def _tool_share(samples: Sequence[Sample], tool: str) -> float | None:
   calls = [name for s in samples for name in s.tools]
-  return calls.count(tool) / len(calls) if len(calls) >= _ENOUGH else None
+  return calls.count(tool) / len(calls) if len(calls) >= _MANY else None
 
 
 def _correlate(samples: Sequence[Sample], one: Of, other: Of) -> float | None:
