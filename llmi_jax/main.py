@@ -10,6 +10,7 @@ complete, 2 after an error, 130 when it was asked to stop.
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import sys
 from typing import Any
@@ -37,8 +38,12 @@ from llmi_jax.services.journal import Journal
 from llmi_jax.update import Optimizer, TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
-# Keys that may change between parts of one run without changing what it computes.
-FREE = ('checkpoint.',)
+# Keys that may change between parts of one run without changing what it computes: how often it is saved,
+# where its judges are and how they are reached.
+_REACHED = (
+  'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
+)
+FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.remote\.\w+\.({_REACHED}) ')
 
 
 def main(config: wiring.Config) -> None:
@@ -88,7 +93,7 @@ def check_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
   path = workdir / 'config.json'
   if not path.exists():
     return
-  changed = [d for d in front.difference(config, path.read_text()) if not d.startswith(FREE)]
+  changed = [d for d in front.difference(config, path.read_text()) if not FREE.match(d)]
   if changed:
     raise ConfigError(
       f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '

@@ -34,8 +34,9 @@ SPECS = (
     'edit', 'Changes.', (Parameter('img_index', 'image', 'which'), Parameter('prompt', 'string', 'how'))
   ),
 )
-KINDS = tuple(
-  'hang busy server die cut html refusal truncated range partial language code'.split(),
+KINDS = (
+  *('hang', 'busy', 'server', 'die', 'cut', 'html'),
+  *('refusal', 'truncated', 'range', 'partial', 'language', 'code'),
 )
 
 

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import dataclasses
 import hashlib
+import sys
 
+from llmi_jax import front, main, wiring
 from llmi_jax.tools.registry import Registry, ToolFailure
 
 KINDS = ('quota', 'lost', 'bug', 'cancelled')
@@ -42,3 +44,9 @@ def _faulty(tool, share, seed):
     raise RuntimeError('A tool may have bugs.')
 
   return call
+
+
+if __name__ == '__main__':
+  # python -m tests.doubles.tools SHARE <arguments of llmi_jax.main>
+  wiring.registry = wrap(wiring.registry, float(sys.argv.pop(1)))
+  front.run(main.main)
