@@ -101,7 +101,7 @@ class Canaries:
 
   async def try_one(self, canary: Canary, vote: int = 0) -> Verdict:
     """The judge's verdict on one; the gates before it are passed by."""
-    verdict = await self._judge.ask(TASK, canary.answer, vote=vote)
+    verdict = await self._judge.ask(self._judge.prepare(TASK, canary.answer, vote))
     self._judge.counts['canaries'] += verdict.status == 'scored'
     if accepted(verdict):
       self._judge.counts['canaries_accepted'] += 1

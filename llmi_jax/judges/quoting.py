@@ -25,9 +25,7 @@ _KEPT = '\n\t\u200c\u200d'  # joiners are letters' business in several scripts
 
 def clean(text: str) -> str:
   """The text without invisible characters, reserved sequences replaced by a visible mark."""
-  seen = ''.join(
-    c for c in text if c in _KEPT or unicodedata.category(c) not in ('Cc', 'Cf', 'Co', 'Cs', 'Cn')
-  )
+  seen = text if text.replace('\n', '').isprintable() else ''.join(filter(_visible, text))
   while True:  # removing one may bring the halves of another together; each round shortens the text
     shorter = _RESERVED.sub(REMOVED, seen)
     if shorter == seen:

@@ -3,27 +3,14 @@
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Verdict
+from llmi_jax.judges.remote import Question, RemoteJudge
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Entry, Journal
 from llmi_jax.services.sharing import Flights
-
-
-class Askable(Protocol):
-  """What `RemoteJudge` offers."""
-
-  @property
-  def name(self) -> str: ...
-
-  def spared(self, task: Task, answer: Answer, vote: int = 0) -> Verdict | None: ...
-
-  async def ask(self, task: Task, answer: Answer, *, vote: int = 0, seed: int = 0) -> Verdict: ...
-
-  def identity(self, task: Task, answer: Answer, vote: int, seed: int) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +31,7 @@ class Recorded:
 
   def __init__(
     self,
-    judge: Askable,
+    judge: RemoteJudge,
     *,
     cache: Cache | None = None,
     journal: Journal | None = None,
@@ -79,18 +66,18 @@ class Recorded:
     kept = journal.get(entry, Verdict) if journal and entry else None
     if kept is not None:
       return kept
-    key = self.judge.identity(task, answer, vote, seed)
-    made = await self._flights.share(key, lambda: self._asked(key, task, answer, vote, seed))
+    question = self.judge.prepare(task, answer, vote, seed)
+    made = await self._flights.share(question.key, lambda: self._asked(question))
     if journal and entry:
       await journal.put(entry, made)
     return made
 
-  async def _asked(self, key: str, task: Task, answer: Answer, vote: int, seed: int) -> Verdict:
-    kept = self._cache.get(key, Verdict) if self._cache is not None else None
+  async def _asked(self, question: Question) -> Verdict:
+    kept = self._cache.get(question.key, Verdict) if self._cache is not None else None
     if kept is not None:
       return kept
-    work = self.judge.ask(task, answer, vote=vote, seed=seed)
+    work = self.judge.ask(question)
     made = (await asyncio.gather(work, self._beside()))[0] if self._beside else await work
     if self._cache is not None and made.status == 'scored':
-      await asyncio.to_thread(self._cache.put, key, made)
+      await asyncio.to_thread(self._cache.put, question.key, made)
     return made

@@ -67,6 +67,23 @@ LLM = Settings('llm', ('text', 'tag'), 'written', 'llm', gates=gates.GATES)
 MLLM = Settings('mllm', ('image_quality', 'task_relevance', 'text_image_relevance'), 'seen', 'mllm')
 
 
+@dataclasses.dataclass(frozen=True)
+class Question:
+  """What a judge is asked about one answer.
+
+  Attributes:
+    request: for the chat model.
+    code: that the verdict must carry.
+    vote: index among several.
+    key: what the verdict depends on, as a hex digest.
+  """
+
+  request: ChatRequest
+  code: str
+  vote: int
+  key: str
+
+
 class RemoteJudge:
   """Asks a chat model.
 
@@ -103,9 +120,7 @@ class RemoteJudge:
   async def judge(self, task: Task, answer: Answer, *, vote: int = 0, seed: int = 0) -> Verdict:
     """Judges one answer; `missing` where the environment failed."""
     spared = self.spared(task, answer, vote)
-    if spared is not None:
-      return spared
-    return await self.ask(task, answer, vote=vote, seed=seed)
+    return spared or await self.ask(self.prepare(task, answer, vote, seed))
 
   def spared(self, task: Task, answer: Answer, vote: int = 0) -> Verdict | None:
     """The verdict on an answer that needs no call; None where it needs one."""
@@ -119,19 +134,18 @@ class RemoteJudge:
     scores = tuple(Score(name, low, self.settings.scale, why) for name in self.settings.scores)
     return dataclasses.replace(self._verdict('scored', vote, scores=scores, justification=why), model='gate')
 
-  async def ask(self, task: Task, answer: Answer, *, vote: int = 0, seed: int = 0) -> Verdict:
-    """The same without the gates."""
+  async def ask(self, question: Question) -> Verdict:
+    """The verdict on a prepared question; the gates are passed by."""
     self.counts['asked'] += 1
     started = time.monotonic()
-    request, code = self.request(task, answer, vote, seed)
     replies: list[ChatReply] = []
     try:
-      reading = await self._reading(request, code, replies)
+      reading = await self._reading(question, replies)
     except (ServiceFault, Unreadable) as fault:
       self.counts[f'missing/{fault.cause}'] += 1
-      made = self._verdict('missing', vote, reason=f'{fault.cause}: {fault}')
+      made = self._verdict('missing', question.vote, reason=f'{fault.cause}: {fault}')
     else:
-      made = self._scored(reading, vote)
+      made = self._scored(reading, question.vote)
     return dataclasses.replace(
       made,
       seconds=time.monotonic() - started,
@@ -139,11 +153,11 @@ class RemoteJudge:
       raw='\n\n'.join(reply.text for reply in replies)[:_RAW],
     )
 
-  def request(self, task: Task, answer: Answer, vote: int, seed: int) -> tuple[ChatRequest, str]:
-    """What is asked, and the code that the verdict must carry.
+  def prepare(self, task: Task, answer: Answer, vote: int = 0, seed: int = 0) -> Question:
+    """What is asked about an answer, and what the verdict on it depends on.
 
-    Both are functions of what is judged, so that equal questions may share a reply; the answer's writer would
-    have to write the hash of its own text to know the code.
+    All of it is a function of what is judged, so that equal questions may share a reply; an answer's writer
+    would have to write the hash of its own text to know the code.
     """
     settings = self.settings
     values: dict[str, str | tuple[Part, ...]] = {
@@ -151,38 +165,33 @@ class RemoteJudge:
       'request': views.request(task, settings.characters, settings.inputs),
       'answer': _view(answer, settings),
     }
-    asked = self._asked(values, '', vote, seed)
-    code = hashlib.sha256(asked.digest(self._model, self._pixels).encode()).hexdigest()[:12]
-    return self._asked(values, code, vote, seed), code
-
-  def identity(self, task: Task, answer: Answer, vote: int, seed: int) -> str:
-    """What a verdict depends on, as a hex digest."""
-    request, _ = self.request(task, answer, vote, seed)
-    return content_key(
-      'judge',
-      judge=self.name,
-      prompt=self.prompt_hash,
-      request=request.digest(self._model, self._pixels),
-      vote=vote,
+    drawn = hashlib.sha256(f'{self._digest(self._asked(values, ""))}/{vote}/{seed}'.encode())
+    code, number = drawn.hexdigest()[:12], int.from_bytes(drawn.digest()[-4:], 'big') >> 1
+    # Where no seed is sent, the vote still tells equal questions apart in caches, not at the server.
+    request = dataclasses.replace(self._asked(values, code), seed=number if settings.seeded else None)
+    key = content_key(
+      'judge', judge=self.name, prompt=self.prompt_hash, request=self._digest(request), vote=vote
     )
+    return Question(request, code, vote, key)
 
   def take(self) -> dict[str, float]:
     """The counts since the last call of this."""
     counts, self.counts = self.counts, collections.Counter()
     return {f'calls/{self.name}/{what}': float(n) for what, n in counts.items()}
 
-  def _asked(self, values: dict[str, str | tuple[Part, ...]], code: str, vote: int, seed: int) -> ChatRequest:
+  def _asked(self, values: dict[str, str | tuple[Part, ...]], code: str) -> ChatRequest:
     settings = self.settings
     form = verdict_form.ask(settings.form, code, self._fields)
     messages = self._template.messages(values | {'code': code, 'form': form})
     shape = verdict_form.schema(code, self._fields) if settings.form == 'json' else None
-    bare = ChatRequest(messages, settings.temperature, settings.tokens, schema=shape)
-    drawn = hashlib.sha256(f'{bare.digest(self._model, self._pixels)}/{vote}/{seed}'.encode()).digest()
-    # Without a seed in the request, the vote still tells equal questions apart in caches, not at the server.
-    return dataclasses.replace(bare, seed=int.from_bytes(drawn[:4], 'big') >> 1 if settings.seeded else None)
+    return ChatRequest(messages, settings.temperature, settings.tokens, schema=shape)
 
-  async def _reading(self, request: ChatRequest, code: str, replies: list[ChatReply]) -> Reading:
+  def _digest(self, request: ChatRequest) -> str:
+    return request.digest(self._model, self._pixels)
+
+  async def _reading(self, question: Question, replies: list[ChatReply]) -> Reading:
     """The verdict, after at most one repair; `replies` gets what was said."""
+    request, code = question.request, question.code
     try:
       return self._read(await self._said(request, replies), code)
     except Unreadable as why:

@@ -97,7 +97,7 @@ def _answers(samples: Sequence[Sample]) -> list[Sign]:
     _share('tag_spam', samples, _spam, 0.1, 'answers with many more tags than pictures are wanted'),
     _share('injection', samples, _addressed, 0.0, 'answers that address a judge'),
     _sign('near_duplicates', doubles, 0.5, 'answers that are nearly one to another task'),
-    _sign('repeated_picture', _top_picture(samples), 0.3, 'tasks in which the most frequent picture stands'),
+    _sign('repeated_picture', _top_picture(samples), 0.5, 'tasks in which the most frequent picture stands'),
   ]
 
 

@@ -12,7 +12,7 @@ _PATTERNS = {
     (?:score|grade|rating|mark|points?|stars?|out\s+of|categor|criteri|every)|/\s*(?:5|10)|$)""",
   'claims a grade': rf"""
     \b(?:text|tag|image_quality|task_relevance|text_image_relevance|score|grade|rating|verdict)\b
-    \s*(?:\**\s*[:=]\**|\bis\b|\bof\b)\s*\**{_GRADE}\b""",
+    ["']?\s*(?:\**\s*[:=]\**|\bis\b|\bof\b)\s*\**{_GRADE}\b""",
   'addresses the judge': r"""
     \b(?:note|message|instruction|attention|reminder|dear|hey|hello)s?\b[^.\n]{0,20}
     \b(?:judge|grader|evaluator|reviewer|rater|assessor|examiner|marker)s?\b

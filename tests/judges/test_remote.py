@@ -280,11 +280,11 @@ def test_an_answer_cannot_leave_its_frame(settings, attack):
 def test_codes_and_seeds_depend_on_what_is_judged_and_on_the_vote():
   judge = RemoteJudge(LLM, None, 'm')
   other = Answer('t', (Prose('Another answer.'),))
-  asked = [judge.request(TASK, a, vote, 0) for a, vote in ((ANSWER, 0), (ANSWER, 1), (other, 0), (ANSWER, 0))]
-  assert asked[0] == asked[3] and len({code for _, code in asked}) == 3
-  assert len({request.seed for request, _ in asked}) == 3
-  assert len({judge.identity(TASK, a, vote, 0) for a, vote in ((ANSWER, 0), (ANSWER, 1), (other, 0))}) == 3
-  assert RemoteJudge(LLM, None, 'n').identity(TASK, ANSWER, 0, 0) != judge.identity(TASK, ANSWER, 0, 0)
+  prepared = [judge.prepare(TASK, a, vote) for a, vote in ((ANSWER, 0), (ANSWER, 1), (other, 0))]
+  assert judge.prepare(TASK, ANSWER, 0) == prepared[0]
+  for what in (lambda q: q.code, lambda q: q.request.seed, lambda q: q.key):
+    assert len(set(map(what, prepared))) == 3
+  assert RemoteJudge(LLM, None, 'n').prepare(TASK, ANSWER).key != prepared[0].key
 
 
 def test_journal_and_cache_are_asked_first(tmp_path):
