@@ -45,7 +45,9 @@ EXTRAS = {
     'pyright[nodejs]>=1.1.400',  # types
     'pytest>=9',
     'ruff>=0.15',  # format and lint
+    'starlette>=1.0',  # the chat server, tested over a real socket
     'torch>=2.6',  # the second implementation that numbers are compared with
+    'uvicorn>=0.40',
   ],
 }
 
