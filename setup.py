@@ -8,6 +8,7 @@ REQUIRES = [
   'absl-py>=2.1',  # entry points and flags, as the JAX field has them
   'flax>=0.12.8',  # nnx modules as immutable pytrees
   'grain>=0.2.18',  # task order as a function of (seed, step)
+  'httpx2>=2.16',  # remote judges and tools; httpx 0.28 leaks connections under cancellation
   'jax>=0.10',  # the device side
   'jinja2>=3.1.6',  # chat templates and report pages
   'markdown-it-py>=4',  # prose of answers → HTML without raw HTML
@@ -44,7 +45,9 @@ EXTRAS = {
     'pyright[nodejs]>=1.1.400',  # types
     'pytest>=9',
     'ruff>=0.15',  # format and lint
+    'starlette>=1.0',  # the chat server, tested over a real socket
     'torch>=2.6',  # the second implementation that numbers are compared with
+    'uvicorn>=0.40',
   ],
 }
 
@@ -57,7 +60,7 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['llmi_jax', 'llmi_jax.*']),
-  package_data={'llmi_jax': ['assets/**/*', 'text/templates/*', 'report/templates/*']},
+  package_data={'llmi_jax': ['assets/**/*', 'judges/templates/*', 'text/templates/*', 'report/templates/*']},
   install_requires=REQUIRES,
   extras_require=EXTRAS,
 )

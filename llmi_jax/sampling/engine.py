@@ -110,7 +110,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Piece:
-  """Tokens that a response grew by in one step."""
+  """Tokens that a response grew by in one step, and it goes on."""
 
   id: Hashable
   sample: int
@@ -225,7 +225,7 @@ class Engine:
   def step(self, params: Any) -> list[Sample]:
     """Refills free rows, decodes one chunk and returns what ended, in row order.
 
-    `pieces` holds what every row grew by.
+    `pieces` holds what every row that goes on grew by.
 
     Raises:
       TrainingError: logits are not numbers; names request, sample and token.
@@ -357,11 +357,11 @@ class Engine:
     owner = self._slots.owner[row]
     assert owner is not None
     group, sample = owner
-    self.pieces.append(Piece(group.id, sample, np.asarray(self._parts[row][-1].token)))
     keep = None
     if group.request.stop is not None:
       keep = group.request.stop(np.concatenate([part.token for part in self._parts[row]]))
     if alive and keep is None:
+      self.pieces.append(Piece(group.id, sample, np.asarray(self._parts[row][-1].token)))
       return None, False
     token, sampled, full, *_ = (np.concatenate(column)[:keep] for column in zip(*self._parts[row]))
     stopped = keep is not None or token[-1] in self.config.stops

@@ -22,9 +22,9 @@ from llmi_jax.core.task import Task
 from llmi_jax.services.cache import Cache, content_key
 from llmi_jax.services.journal import Entry, Journal
 from llmi_jax.services.limits import Gate, Limit, Overdue
+from llmi_jax.services.sharing import Flights
 from llmi_jax.tools.registry import Context, Registry, Tool, ToolFailure
 from llmi_jax.tools.session import Session, SessionKey
-from llmi_jax.tools.sharing import Flights
 
 
 class Dispatcher:
