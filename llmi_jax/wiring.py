@@ -14,9 +14,7 @@ from ml_collections import ConfigDict
 from llmi_jax import programs, update
 from llmi_jax.checkpoint import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
-from llmi_jax.core.document import Document
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
-from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import photographs, tasks
@@ -34,13 +32,14 @@ from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.services.limits import Limit
 from llmi_jax.text import grammar, prompts, tokens
+from llmi_jax.text.reader import Reader
 from llmi_jax.text.tokens import Tokenizer
 from llmi_jax.tools import answer as answers
 from llmi_jax.tools import code, edit, search
 from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry, Tool
 from llmi_jax.tools.sandbox.host import Figures, Sandbox
-from llmi_jax.tools.session import SessionKey
+from llmi_jax.tools.session import Session, SessionKey
 from llmi_jax.update import Optimizer
 from llmi_jax.weights import load
 
@@ -128,6 +127,7 @@ def language(policy: Policy, registry: Registry, config: Config) -> Language:
     prompt=lambda task: prompts.render(task, tokenizer, specs, template, limit=config.tokens),
     decode=tokenizer.decode,
     parse=lambda response, inputs: grammar.parse(response, specs, inputs),
+    read=lambda inputs: Reader(tokenizer.decoder(), grammar.Parser(specs, inputs)),
     locate=tokenizer.token_ranges,
   )
 
@@ -245,17 +245,14 @@ def totals(chosen: Preset) -> Callable[[Sequence[RewardParts]], list[float | Non
 def scoring(tools: Dispatcher, chosen: Preset, bench: Bench, seed: int) -> Scoring:
   """Tools, judges and the gated reward."""
 
-  async def run_tools(task: Task, document: Document, place: Place) -> dict[int, ToolOutcome]:
-    session = tools.open(task, SessionKey(seed, place.step, f'{place.stream}/{task.id}', place.sample))
-    for segment in document.segments:
-      session.submit(segment)
-    return await session.finish()
+  def open_(task: Task, place: Place) -> Session:
+    return tools.open(task, SessionKey(seed, place.step, f'{place.stream}/{task.id}', place.sample))
 
   def take_apart(task: Task, answer: Answer) -> RewardParts:
     return parts.reward_parts(task, answer, chosen.form, tuple(chosen.extra))
 
   return Scoring(
-    run_tools,
+    open_,
     answers.compose,
     bench.judges,
     take_apart,

@@ -5,8 +5,10 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from llmi_jax.core.answer import Answer, AnswerPart
-from llmi_jax.core.document import Document
+from llmi_jax.core.document import Document, Segment, ToolCall
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
@@ -29,10 +31,30 @@ class Place(NamedTuple):
   sample: int
 
 
-class Tools(Protocol):
-  """Runs a document's calls; image position → outcome."""
+class Calls(Protocol):
+  """The tool calls of one response; see `tools/session`."""
 
-  def __call__(self, task: Task, document: Document, place: Place) -> Awaitable[dict[int, ToolOutcome]]: ...
+  def submit(self, segment: Segment) -> None:
+    """Takes the response's next segment; a call in it starts at once."""
+
+  async def finish(self) -> dict[int, ToolOutcome]:
+    """Waits for all calls; image position → outcome."""
+    ...
+
+  async def cancel(self) -> None:
+    """Stops what still runs."""
+
+
+class Reader(Protocol):
+  """Takes a response apart while it is written."""
+
+  def push(self, tokens: np.ndarray) -> Sequence[Segment]:
+    """The segments that became certain with these tokens."""
+    ...
+
+  def close(self) -> Sequence[Segment]:
+    """The last ones."""
+    ...
 
 
 class Judge(Protocol):
@@ -50,7 +72,7 @@ class Scoring:
   """What turns a document into a reward; made by the entry point.
 
   Attributes:
-    tools: runs the calls.
+    open: starts on the calls of one response.
     compose: document and outcomes → what people and judges see.
     judges: asked together.
     parts: task and judged answer → the reward's parts.
@@ -59,7 +81,7 @@ class Scoring:
     examine: how the judges themselves stand, for the evaluation of a step.
   """
 
-  tools: Tools
+  open: Callable[[Task, Place], Calls]
   compose: Callable[[Document, dict[int, ToolOutcome]], tuple[AnswerPart, ...]]
   judges: Sequence[Judge]
   parts: Callable[[Task, Answer], RewardParts]
@@ -68,14 +90,53 @@ class Scoring:
   examine: Callable[[int], Awaitable[dict[str, float]]] = _unexamined
 
 
+class Writing:
+  """A response that is being written: its calls start as soon as their tags are closed."""
+
+  def __init__(self, reader: Reader, calls: Calls):
+    self._reader, self._calls = reader, calls
+    self._read = 0
+    self.first_call: float | None = None
+
+  def grow(self, tokens: np.ndarray, now: float) -> None:
+    """Reads what was added, at `now` seconds of the step."""
+    self._read += len(tokens)
+    self._submit(self._reader.push(tokens), now)
+
+  def end(self, tokens: np.ndarray, now: float) -> None:
+    """Reads the rest of the whole response."""
+    self.grow(tokens[self._read :], now)
+    self._submit(self._reader.close(), now)
+
+  def _submit(self, segments: Sequence[Segment], now: float) -> None:
+    for segment in segments:
+      if self.first_call is None and isinstance(segment, ToolCall):
+        self.first_call = now
+      self._calls.submit(segment)
+
+  async def outcomes(self) -> dict[int, ToolOutcome]:
+    """Waits for all calls."""
+    return await self._calls.finish()
+
+  async def cancel(self) -> None:
+    """Stops the calls of a response that nobody wants any more."""
+    await self._calls.cancel()
+
+
 async def finish(
-  task: Task, turn: Turn, place: Place, scoring: Scoring, timeline: Timeline, origin: str
+  task: Task,
+  turn: Turn,
+  writing: Writing,
+  place: Place,
+  scoring: Scoring,
+  timeline: Timeline,
+  origin: str,
 ) -> Trajectory:
   """Carries a finished turn to a judged trajectory; rewards come once all are there."""
-  started = timeline.now()
-  with timeline.span('tools'):
-    outcomes = await scoring.tools(task, turn.document, place)
+  outcomes = await writing.outcomes()
   served = timeline.now()
+  started = turn.ended if writing.first_call is None else writing.first_call
+  timeline.add('tools', started, served)
   answer = Answer(task.id, scoring.compose(turn.document, outcomes), turn.document, origin=origin)
   with timeline.span('judge'):
     verdicts = await asyncio.gather(*(judge(task, answer, place) for judge in scoring.judges))

@@ -1,4 +1,4 @@
-"""A step's tasks → trajectories: a response's tools start when it ends, while the others still decode."""
+"""A step's tasks → trajectories: a tool starts when its tag is closed, while all go on decoding."""
 
 import asyncio
 import dataclasses
@@ -13,9 +13,9 @@ from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory, Turn
 from llmi_jax.rollout.device import Device
-from llmi_jax.rollout.episode import Place, Scoring, finish
+from llmi_jax.rollout.episode import Place, Reader, Scoring, Writing, finish
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.sampling.engine import Engine, Request, Sample
+from llmi_jax.sampling.engine import Engine, Piece, Request, Sample
 from llmi_jax.sampling.keys import Stream, row_keys
 
 
@@ -27,12 +27,14 @@ class Language:
     prompt: task → what the model reads.
     decode: token ids → text, special tokens left out.
     parse: response and number of input images → document.
+    read: number of input images → a reader of a response that is being written.
     locate: token ids and document → the document with token ranges.
   """
 
   prompt: Callable[[Task], Prompt]
   decode: Callable[[np.ndarray], str]
   parse: Callable[[str, int], Document]
+  read: Callable[[int], Reader]
   locate: Callable[[np.ndarray, Document], Document]
 
 
@@ -85,31 +87,45 @@ async def rollout(
   prompts = [roller.language.prompt(task) for task in tasks]
   keys = _keys(roller.seed, stream, step, tasks, samples)
 
-  def generate() -> Iterator[Sample]:
+  def generate() -> Iterator[Piece | Sample]:
     for row, prompt in enumerate(prompts):
       roller.engine.submit(Request(row, prompt.tokens, keys[row], roller.limit))
     try:
       with timeline.span('generate'):
         while roller.engine.busy:
-          yield from roller.engine.step(params)
+          ended = roller.engine.step(params)
+          yield from (*roller.engine.pieces, *ended)
     finally:
       if roller.engine.busy:
         roller.engine.cancel()
 
   found: dict[tuple[int, int], asyncio.Task[Trajectory]] = {}
+  written: dict[tuple[int, int], Writing] = {}
   try:
     async with asyncio.TaskGroup() as group:
-      async for sample in roller.device.stream(generate):
-        row = sample.id
+      async for event in roller.device.stream(generate):
+        row = event.id
         assert isinstance(row, int)
-        turn = _turn(roller.language, tasks[row], prompts[row], sample, timeline.now())
-        work = finish(tasks[row], turn, Place(stream, step, sample.sample), roller.scoring, timeline, origin)
-        found[row, sample.sample] = group.create_task(work)
+        task, place = tasks[row], Place(stream, step, event.sample)
+        if (row, event.sample) not in written:
+          reader = roller.language.read(len(task.input_images))
+          written[row, event.sample] = Writing(reader, roller.scoring.open(task, place))
+        writing = written[row, event.sample]
+        if isinstance(event, Piece):
+          writing.grow(event.tokens, timeline.now())
+          continue
+        writing.end(event.tokens, timeline.now())
+        turn = _turn(roller.language, task, prompts[row], event, timeline.now())
+        work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
+        found[row, event.sample] = group.create_task(work)
   except BaseExceptionGroup as group:
     # A single failure is told as itself; `except LlmiError` at the front door knows it.
     if len(group.exceptions) == 1:
       raise group.exceptions[0] from None
     raise
+  finally:
+    # What was still being written when something failed, or when nobody waited any more.
+    await asyncio.gather(*(one.cancel() for key, one in written.items() if key not in found))
   judged = [found[key].result() for key in sorted(found)]
   rewards = roller.scoring.total([t.answer.reward for t in judged if t.answer.reward])
   return [dataclasses.replace(t, reward=reward) for t, reward in zip(judged, rewards, strict=True)]

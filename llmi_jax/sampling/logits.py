@@ -14,6 +14,7 @@ from jax import Array
 from llmi_jax.core.errors import ConfigError
 
 MASKED = -1e30
+SIGN = np.uint32(1 << 31)
 
 
 class Sampling(NamedTuple):
@@ -124,7 +125,7 @@ def _largest(logits: Array, holds) -> Array:
   """
 
   def to_float(bits: Array) -> Array:
-    raw = jnp.where(bits >= 0x80000000, bits ^ jnp.uint32(0x80000000), ~bits)
+    raw = jnp.where(bits >= SIGN, bits ^ SIGN, ~bits)
     return jax.lax.bitcast_convert_type(raw, jnp.float32)[:, None]
 
   def narrow(i: Array, found: Array) -> Array:
