@@ -45,6 +45,8 @@ WHOLE = {
   'norm': ('model.norm.weight', False),
   'head': ('lm_head.weight', True),
 }
+# Newer files of vision-language models name the parts of the model that holds tower and decoder.
+ALIASES = {'model.language_model.': 'model.', 'model.visual.': 'visual.'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +57,13 @@ class Place:
     leaf: dotted path in the model, such as `spans.0.0.mlp.up.w`.
     index: on the stacked axes; empty for leaves that are not stacked.
     transposed: whether the file holds the transpose.
+    shape: of the tensor in the file where that has more axes; all behind its first one are one axis here.
   """
 
   leaf: str
   index: tuple[int, ...] = ()
   transposed: bool = False
+  shape: tuple[int, ...] = ()
 
 
 def places(config: DecoderConfig) -> dict[str, Place]:
@@ -94,3 +98,16 @@ def _block(config: DecoderConfig, sparse: bool) -> dict[str, tuple[str, bool]]:
     | (O_BIAS if config.o_bias else {})
     | (ROUTER if sparse else DENSE)
   )
+
+
+def canonical(name: str) -> str:
+  """A tensor's name as `places` has it, of the name in a file."""
+  for alias, own in ALIASES.items():
+    if name.startswith(alias):
+      return own + name.removeprefix(alias)
+  return name
+
+
+def copies(config: DecoderConfig) -> dict[str, str]:
+  """Tensors that a file may hold besides, though they only repeat another one: name → name of that."""
+  return {WHOLE['head'][0]: WHOLE['embedding'][0]} if config.tied else {}
