@@ -3,8 +3,10 @@
 Experts are written one by one (`mlp.experts.3.gate_proj`), as PEFT has them for transformers 4; PEFT 0.21
 makes them the fused parameters of transformers 5 as it loads. Both forms are read (see `fused`).
 
-PEFT tells experts by the endings of names. So in a model with experts it cannot have adapters on the MLPs of
-dense layers, nor on gate projections without up projections; writing such ones is refused.
+PEFT tells experts by the endings of names, and expects the adapters of their gate and up projections inside
+those of their down projections. So it loads adapters of experts on all three or on down projections alone,
+and none on the MLPs of dense layers of a model with experts; others it leaves out, with a warning at most.
+Writing such ones is refused.
 """
 
 import json
@@ -125,8 +127,10 @@ def _targets(known: list[str], chosen: list[str]) -> list[str]:
   others = {_ending(name) for name in chosen if '.experts.' not in name}
   if any('.experts.' in name for name in known) and projections & others:
     raise ConfigError('PEFT cannot have adapters on dense MLPs of a model with experts; merge them instead.')
-  if len(experts & {'gate_proj', 'up_proj'}) == 1:
-    raise ConfigError('PEFT cannot have adapters on gate without up projections; merge them instead.')
+  if experts not in (set(), {'down_proj'}, projections):
+    raise ConfigError(
+      'PEFT has adapters of experts on gate, up and down projections or on down alone; merge them instead.'
+    )
   found = sorted(experts)
   for ending in sorted(others):
     own = [name for name in chosen if _ending(name) == ending]
@@ -152,8 +156,8 @@ def load_adapter(
     layout: where the model lives; None for one device.
 
   Raises:
-    WeightsError: names file and tensor that are unknown, missing, cut or misshapen, or the field of the config
-      that is not supported.
+    WeightsError: names file and tensor that are unknown, missing, cut or misshapen, or the field of the
+      config that is not supported.
   """
   folder = pathlib.Path(folder)
   fields, table = _read_config(folder), modules(config)

@@ -1,8 +1,8 @@
 """From files to devices, one tensor at a time.
 
-Each leaf is one buffer per device that holds a part of it. A tensor's bytes go as they are to the devices that
-need them; there a donated program turns, casts and stores them, so that the host never holds a second form, nor
-bytes that only other processes' devices want.
+Each leaf is one buffer per device that holds a part of it. A tensor's bytes go as they are to the devices
+that need them; there a donated program turns, casts and stores them, so that the host never holds a second
+form, nor bytes that only other processes' devices want.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from llmi_jax.weights.format import Box, matrix, read
 
 # Called with the bytes that are done and those of all tensors.
 Progress = Callable[[int, int], None]
-# The part of a leaf that a device holds: a slice per axis, its ends known. Without a layout the device is None.
+# What a device holds of a leaf: a slice per axis, its ends known. Without a layout the device is None.
 Part = tuple[slice, ...]
 
 
