@@ -1,9 +1,10 @@
 """The shape of a policy: static, hashable numbers, read from a Hugging Face `config.json`."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal
 
 from llmi_jax.core.errors import ConfigError
+from llmi_jax.models.vision_layout import Windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +55,67 @@ class Experts:
 
 
 @dataclasses.dataclass(frozen=True)
+class VisionConfig:
+  """Static numbers of a tower; hashable.
+
+  Attributes:
+    layers: L.
+    width: D.
+    ff: F.
+    heads: N.
+    out: width of the features, the decoder's.
+    patch: pixels along a patch.
+    merge: patches along a unit.
+    window: patches along a window.
+    full: indices of the layers that attend to the whole picture, sorted.
+    frames: how often a still picture's patch is repeated in time.
+    channels: of a pixel.
+    rope_theta: base of the rotary angles.
+    norm_eps: of every RMS norm.
+  """
+
+  layers: int
+  width: int
+  ff: int
+  heads: int
+  out: int
+  patch: int = 14
+  merge: int = 2
+  window: int = 8
+  full: tuple[int, ...] = (7, 15, 23, 31)
+  frames: int = 2
+  channels: int = 3
+  rope_theta: float = 10_000.0
+  norm_eps: float = 1e-6
+
+  def __post_init__(self):
+    if self.width % (4 * self.heads):
+      raise ConfigError(
+        f'A vision tower of width {self.width} cannot have {self.heads} heads whose quarters turn by '
+        'row and column; make hidden_size a multiple of 4·num_heads.'
+      )
+    if any(not 0 <= layer < self.layers for layer in self.full):
+      raise ConfigError(
+        f'fullatt_block_indexes are {list(self.full)} and the vision tower has {self.layers} layers; '
+        'name existing layers only.'
+      )
+    _ = self.windows  # refuses windows that cannot be
+
+  @property
+  def head_dim(self) -> int:
+    return self.width // self.heads
+
+  @property
+  def patch_width(self) -> int:
+    """d, numbers per patch."""
+    return self.channels * self.frames * self.patch * self.patch
+
+  @property
+  def windows(self) -> Windows:
+    return Windows(self.window, self.merge)
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig:
   """Static numbers of a policy; hashable.
 
@@ -98,7 +160,7 @@ class DecoderConfig:
   window: int = 0
   windowed: tuple[int, ...] = ()
   experts: Experts | None = None
-  vision: Any = None
+  vision: VisionConfig | None = None
   image_token: int = -1
 
   def __post_init__(self):

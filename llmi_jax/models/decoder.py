@@ -6,7 +6,7 @@ fit, the stacked form decodes too, its cache carried through the scan.
 """
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,8 @@ from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.linear import normal
 from llmi_jax.models.sharding import Layout, constrain
 from llmi_jax.models.spans import Span, spans
+from llmi_jax.models.vision import VisionTower, features
+from llmi_jax.models.vision_layout import Pictures
 
 # none        keep every activation
 # full        keep layer inputs only
@@ -46,16 +48,19 @@ class Decoder(nnx.Module):
     spans: a tuple over spans of tuples over their pattern of a `Block` stacked over the span's repeats.
     norm: [D].
     head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
   """
 
   def __init__(self, config: DecoderConfig, key: Array):
-    first, second, third = jax.random.split(key, 3)
+    first, second, third, fourth = jax.random.split(key, 4)
     self.embedding = normal(first, config.vocab, config.width)
     keys = jax.random.split(second, config.layers)
     self.spans: Any = nnx.data(tuple(_stacked(config, span, keys) for span in layer_spans(config)))
     self.norm = nnx.Param(jnp.ones(config.width))
     if not config.tied:
       self.head = normal(third, config.width, config.vocab)
+    if config.vision is not None:
+      self.tower = VisionTower(config.vision, fourth)
 
 
 def _stacked(config: DecoderConfig, span: Span, keys: Array) -> tuple[Block, ...]:
@@ -74,12 +79,15 @@ class View(nnx.Module):
     layers: a tuple of L `Block`s.
     norm: [D].
     head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
   """
 
   def __init__(self, model: Decoder):
     self.embedding, self.norm = model.embedding, model.norm
     if hasattr(model, 'head'):
       self.head = model.head
+    if hasattr(model, 'tower'):
+      self.tower = model.tower
     layers = []
     for places in model.spans:
       for repeat in range(places[0].attention_norm.shape[0]):
@@ -87,9 +95,28 @@ class View(nnx.Module):
     self.layers: Any = nnx.data(tuple(layers))
 
 
+class Vision(NamedTuple):
+  """What the tower made of pictures, and where it stands.
+
+  Attributes:
+    features: [M·U, D], see `see`; shared by all rows of a batch.
+    rows: [B, T] int32: at an image token, its row of the features; -1 elsewhere.
+  """
+
+  features: Array
+  rows: Array
+
+
 def decode_view(model: Decoder, dtype: Any = None) -> View:
   """The parameters for generation: layers unstacked, everything cast to `dtype`."""
   return View(model if dtype is None else jax.tree.map(lambda leaf: leaf.astype(dtype), model))
+
+
+def see(model: Decoder | View, pictures: Pictures, *, config: DecoderConfig, remat: Remat = 'none') -> Array:
+  """Runs the vision tower over M distinct pictures: features [M·U, D], U of each picture together."""
+  assert config.vision is not None
+  found = features(model.tower, config.vision, pictures, remat=remat != 'none')
+  return found.reshape(-1, found.shape[-1])
 
 
 def forward(
@@ -98,6 +125,7 @@ def forward(
   positions: Array,
   lengths: Array,
   cache: Cache | None = None,
+  vision: Vision | None = None,
   *,
   config: DecoderConfig,
   unroll: int | bool = 1,
@@ -116,6 +144,7 @@ def forward(
     positions: [B, T] int32, or [3, B, T] for M-RoPE.
     lengths: [B] int32, live tokens per row; a decoding row of length 0 is idle.
     cache: None, a prefix, or a prefix and a suffix; its form is the model's.
+    vision: pictures in these tokens.
     config: static numbers.
     unroll: layers per scan iteration (True: all); more is faster to run and slower to compile.
     remat: what the backward pass keeps; see `Remat`.
@@ -127,7 +156,11 @@ def forward(
     the model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
     `router_chosen` and `router_probability` [L', B, E] over the L' sparse layers, empty for dense models.
   """
-  x = constrain(model.embedding[...][tokens], layout, 'batch', 'tokens', None)
+  x = model.embedding[...][tokens]
+  if vision is not None:
+    seen = vision.features[jnp.maximum(vision.rows, 0)].astype(x.dtype)
+    x = jnp.where(vision.rows[..., None] >= 0, seen, x)
+  x = constrain(x, layout, 'batch', 'tokens', None)
   angles = rope.angles(positions, config.head_dim, config.rope, None if cache else lengths)
   live = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
   finish = partial(feed_forward, live=live, config=config, experts=experts, layout=layout)

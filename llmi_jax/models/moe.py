@@ -1,7 +1,7 @@
 """A mixture of experts of the Qwen3 kind: softmax over all, then the best k; no token is dropped.
 
-Under a mesh it runs in one `shard_map`: tokens are gathered over the `expert` axis, each device serves its own
-experts, and sums are scattered back. Routing looks at one token at a time, so it does not depend on batching.
+Under a mesh it runs in one `shard_map`: tokens are gathered over the `expert` axis, each device serves its
+own experts, and sums are scattered back. Routing looks at one token at a time, whatever its batch.
 """
 
 from functools import partial

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import layer_spans
+from llmi_jax.models.vision import LAYER, PATCH, TOP
 
 # leaf path inside a `Block` → (name inside a layer, transposed)
 ATTENTION = {
@@ -45,7 +46,6 @@ WHOLE = {
   'norm': ('model.norm.weight', False),
   'head': ('lm_head.weight', True),
 }
-# Newer files of vision-language models name the parts of the model that holds tower and decoder.
 ALIASES = {'model.language_model.': 'model.', 'model.visual.': 'visual.'}
 
 
@@ -57,7 +57,7 @@ class Place:
     leaf: dotted path in the model, such as `spans.0.0.mlp.up.w`.
     index: on the stacked axes; empty for leaves that are not stacked.
     transposed: whether the file holds the transpose.
-    shape: of the tensor in the file where that has more axes; all behind its first one are one axis here.
+    shape: the file's, where it has more axes than the leaf; flattened behind its first axis it is a matrix.
   """
 
   leaf: str
@@ -68,7 +68,15 @@ class Place:
 
 def places(config: DecoderConfig) -> dict[str, Place]:
   """Every tensor name that a file for `config` holds."""
-  return dict(_whole(config)) | dict(_layers(config))
+  return dict(_whole(config)) | dict(_layers(config)) | dict(_vision(config))
+
+
+def canonical(name: str) -> str:
+  """The name that `places` uses for a tensor that newer files call otherwise."""
+  for newer, older in ALIASES.items():
+    if name.startswith(newer):
+      return older + name.removeprefix(newer)
+  return name
 
 
 def _whole(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
@@ -90,6 +98,18 @@ def _layers(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
             yield f'{front}.mlp.experts.{expert}.{name}', where
 
 
+def _vision(config: DecoderConfig) -> Iterator[tuple[str, Place]]:
+  tower = config.vision
+  if tower is None:
+    return
+  kernel = (tower.width, tower.channels, tower.frames, tower.patch, tower.patch)
+  for leaf, (name, transposed) in TOP.items():
+    yield f'visual.{name}', Place(f'tower.{leaf}', (), transposed, kernel if leaf == PATCH else ())
+  for layer in range(tower.layers):
+    for leaf, (name, transposed) in LAYER.items():
+      yield f'visual.blocks.{layer}.{name}', Place(f'tower.blocks.{leaf}', (layer,), transposed)
+
+
 def _block(config: DecoderConfig, sparse: bool) -> dict[str, tuple[str, bool]]:
   return (
     ATTENTION
@@ -98,14 +118,6 @@ def _block(config: DecoderConfig, sparse: bool) -> dict[str, tuple[str, bool]]:
     | (O_BIAS if config.o_bias else {})
     | (ROUTER if sparse else DENSE)
   )
-
-
-def canonical(name: str) -> str:
-  """A tensor's name as `places` has it, of the name in a file."""
-  for alias, own in ALIASES.items():
-    if name.startswith(alias):
-      return own + name.removeprefix(alias)
-  return name
 
 
 def copies(config: DecoderConfig) -> dict[str, str]:

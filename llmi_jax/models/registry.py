@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.models import qwen3, qwen3_moe
+from llmi_jax.models import qwen2_5_vl, qwen3, qwen3_moe
 from llmi_jax.models.config import DecoderConfig
 
 
@@ -23,6 +23,7 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
   qwen3.ARCHITECTURE: Architecture(qwen3.read, qwen3.write),
   qwen3_moe.ARCHITECTURE: Architecture(qwen3_moe.read, qwen3_moe.write),
+  qwen2_5_vl.ARCHITECTURE: Architecture(qwen2_5_vl.read, qwen2_5_vl.write),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from llmi_jax.core.errors import ShardingError
 from llmi_jax.models.config import DecoderConfig
@@ -36,7 +36,7 @@ TRAIN: Rules = (
   ('expert_ff', ('tensor',)),
   ('vision_width', ('fsdp', 'expert')),
   ('vision_heads', ()),
-  ('vision_ff', ('tensor',)),
+  ('vision_ff', ()),
   ('patch', ()),
   ('rank', ()),
 )
@@ -56,6 +56,14 @@ LINEAR: dict[str, tuple[str | None, ...]] = {
   'mlp.gate': ('width', 'ff'),
   'mlp.up': ('width', 'ff'),
   'mlp.down': ('ff', 'width'),
+  'tower.patch': ('patch', 'vision_width'),
+  'blocks.attention.qkv': ('vision_width', 'vision_heads'),
+  'blocks.attention.o': ('vision_heads', 'vision_width'),
+  'blocks.mlp.gate': ('vision_width', 'vision_ff'),
+  'blocks.mlp.up': ('vision_width', 'vision_ff'),
+  'blocks.mlp.down': ('vision_ff', 'vision_width'),
+  'tower.merger_up': ('vision_width', None),
+  'tower.merger_down': (None, 'vision_width'),
   'moe.router': ('width', None),
   'moe.gate': ('expert_width', 'expert_ff', 'experts'),
   'moe.up': ('expert_width', 'expert_ff', 'experts'),
@@ -69,6 +77,7 @@ OTHER: dict[str, tuple[str | None, ...]] = {
   'mlp_norm': (None,),
   'q_norm': (None,),
   'k_norm': (None,),
+  'merger_norm': (None,),
 }
 
 
@@ -99,7 +108,7 @@ class Layout:
     rules: logical axis → mesh axes.
   """
 
-  mesh: Mesh
+  mesh: Mesh | AbstractMesh
   rules: Rules = TRAIN
 
   def axes(self, logical: str | None) -> tuple[str, ...]:

@@ -65,7 +65,12 @@ class Module(NamedTuple):
 
 def modules(config: DecoderConfig) -> dict[str, Module]:
   """Name in transformers → every linear map that may have an adapter."""
-  found = ((n.removesuffix('.weight'), p) for n, p in places(config).items() if p.leaf.endswith('.w'))
+  found = (
+    (name.removesuffix('.weight'), place)
+    for name, place in places(config).items()
+    # A tensor with a shape of its own is a convolution there.
+    if place.leaf.endswith('.w') and not place.shape
+  )
   return {name: Module(place.leaf.removesuffix('.w'), place.index) for name, place in found}
 
 
@@ -87,6 +92,8 @@ def save_adapter(model: Any, config: DecoderConfig, folder: str | pathlib.Path, 
   if len(kinds) != 1:
     raise ConfigError(f'The model has LoRA adapters of {len(kinds)} ranks or scales; PEFT files need one.')
   rank, scale = kinds.pop()
+  if strange := sorted(adapters.keys() - {module.linear for module in table.values()}):
+    raise ConfigError(f'PEFT has no adapter of the kind of {strange[0]}; merge it instead.')
   chosen = {name: module for name, module in table.items() if module.linear in adapters}
   fields = _config(rank, scale * rank, _targets(list(table), list(chosen)), base)
   leaves, shapes = [], []

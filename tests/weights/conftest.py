@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from llmi_jax.models.sharding import Layout, make_mesh
 from llmi_jax.weights import format as files
 from llmi_jax.weights.load import load_pretrained
+from tests.models import originals
 
 
 @pytest.fixture(scope='session')
@@ -22,6 +23,14 @@ def moe_hf(tmp_path_factory):
 def sparse_hf(tmp_path_factory):
   """The same with experts in all layers."""
   return _moe(tmp_path_factory.mktemp('sparse_hf'), [])
+
+
+@pytest.fixture(scope='session')
+def seeing_hf(tmp_path_factory):
+  """The same of a random Qwen2.5-VL."""
+  folder, model = tmp_path_factory.mktemp('seeing_hf'), originals.seeing()
+  model.save_pretrained(folder)
+  return folder, model
 
 
 def _moe(folder, dense):

@@ -35,9 +35,10 @@ def _theirs(model):
 
 
 def _fresh(folder):
-  from transformers import AutoModelForCausalLM
+  import transformers
 
-  return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+  name = json.loads((folder / 'config.json').read_text())['architectures'][0]
+  return getattr(transformers, name).from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def _adapted(folder, targets, rank=4, alpha=6.0):
@@ -54,6 +55,8 @@ def _adapted(folder, targets, rank=4, alpha=6.0):
   [
     ('tiny_hf', DENSE),
     ('tiny_hf', ('attention.v',)),
+    ('seeing_hf', DENSE),
+    ('seeing_hf', ('spans.*.mlp.*', 'tower.merger_up', 'qkv')),
     ('sparse_hf', EXPERTS),
     ('sparse_hf', ('moe.down',)),
     ('moe_hf', EXPERTS),
@@ -90,6 +93,7 @@ def test_peft_loads_ours_and_computes_the_same(kind, targets, tmp_path, request,
       {'target_modules': [], 'target_parameters': ['mlp.experts.gate_up_proj', 'mlp.experts.down_proj']},
     ),
     ('moe_hf', {'target_modules': [], 'target_parameters': ['mlp.experts.gate_up_proj']}),
+    ('seeing_hf', {'target_modules': ['q_proj', 'qkv', 'down_proj']}),
     ('moe_hf', {'target_modules': ['o_proj'], 'target_parameters': ['mlp.experts.down_proj']}),
   ],
 )
