@@ -22,6 +22,7 @@ ADAPTER = flags.DEFINE_bool('adapter', False, 'Write LoRA adapters alone, in flo
 
 def main(_: ConfigDict) -> None:
   """Reads the checkpoint and writes the folder."""
+  save.check_free(OUT.value)
   _, policy = wiring.trained(POLICY.value)
   if not ADAPTER.value:
     save.save_pretrained(policy.model, policy.config, OUT.value, policy.folder, dtype=DTYPE.value, merge=True)

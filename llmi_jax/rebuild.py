@@ -49,6 +49,7 @@ def make(folder: pathlib.Path, steps: int = STEPS, habit_steps: int = HABIT_STEP
     habit_steps: of the second.
     seed: of everything random.
   """
+  save.check_free(folder)
   with tempfile.TemporaryDirectory() as kept:
     _make(folder, pathlib.Path(kept), steps, habit_steps, seed)
 

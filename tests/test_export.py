@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmi_jax import front, update, wiring
+from llmi_jax import front, rebuild, update, wiring
 from llmi_jax.checkpoint import Checkpoints
+from llmi_jax.core.errors import ConfigError
 from llmi_jax.data import tasks
 from llmi_jax.data.builtin import generate
 from llmi_jax.models import lora
@@ -146,3 +147,5 @@ def test_mistakes_are_one_sentence(whole, tmp_path):
   assert code == 2 and 'was trained without LoRA' in errors and 'Traceback' not in errors
   code, errors = run('export', f'--policy={whole}', f'--out={whole}')
   assert code == 2 and 'exists and is not empty' in errors and 'Traceback' not in errors
+  with pytest.raises(ConfigError, match='exists and is not empty'):
+    rebuild.make(whole)

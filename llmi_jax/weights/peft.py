@@ -23,7 +23,7 @@ from llmi_jax.core.errors import ConfigError, WeightsError
 from llmi_jax.models import lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.linear import Adapter
-from llmi_jax.models.names import Place, canonical, places
+from llmi_jax.models.names import ALIASES, Place, canonical, places
 from llmi_jax.models.sharding import Layout, shardings
 from llmi_jax.weights import format as files
 from llmi_jax.weights import fused
@@ -95,16 +95,27 @@ def save_adapter(model: Any, config: DecoderConfig, folder: str | pathlib.Path, 
   if strange := sorted(adapters.keys() - {module.linear for module in table.values()}):
     raise ConfigError(f'PEFT has no adapter of the kind of {strange[0]}; merge it instead.')
   chosen = {name: module for name, module in table.items() if module.linear in adapters}
-  fields = _config(rank, scale * rank, _targets(list(table), list(chosen)), base)
+  known = [name.removesuffix('.weight') for name in places(config) if name.endswith('.weight')]
+  fields = _config(rank, scale * rank, _targets(known, list(chosen)), base)
   leaves, shapes = [], []
   for name, (linear, at) in chosen.items():
     for letter, leaf in (('A', adapters[linear].a), ('B', adapters[linear].b)):
       leaves.append((leaf[...], Place(linear, at, transposed=True)))
-      shapes.append((f'{FRONT}{name}.lora_{letter}.weight', dtype, tuple(leaf.shape[:-3:-1])))
+      shapes.append(
+        (f'{FRONT}{in_memory(name, config)}.lora_{letter}.weight', dtype, tuple(leaf.shape[:-3:-1]))
+      )
   arrays = (fetch(leaf, place, shape, dtype) for (leaf, place), (_, _, shape) in zip(leaves, shapes))
   with new_folder(folder) as made:
     files.write(made / f'{STEM}.safetensors', shapes, arrays)
     write_json(made / CONFIG, fields)
+
+
+def in_memory(name: str, config: DecoderConfig) -> str:
+  """What transformers calls a part of a loaded model, which for one that sees is not what files call it."""
+  for newer, older in ALIASES.items() if config.vision is not None else ():
+    if name.startswith(older):
+      return newer + name.removeprefix(older)
+  return name
 
 
 def _config(rank: int, alpha: float, targets: list[str], base: str) -> dict[str, Any]:
@@ -148,7 +159,8 @@ def _targets(known: list[str], chosen: list[str]) -> list[str]:
 
 
 def _ending(name: str) -> str:
-  return name.rpartition('.')[2]
+  """The last word of a name, and numbers behind it."""
+  return (re.search(r'[^.]+(\.\d+)*$', name) or [name])[0]
 
 
 def load_adapter(

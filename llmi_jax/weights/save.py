@@ -118,6 +118,14 @@ def _updated(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
   return {**old, **new, **both}
 
 
+def check_free(folder: str | pathlib.Path) -> pathlib.Path:
+  """The folder's absolute path; raises ConfigError if it is anything but absent or empty."""
+  target = pathlib.Path(folder).absolute()
+  if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    raise ConfigError(f'{folder} exists and is not empty; remove it or choose another folder.')
+  return target
+
+
 @contextlib.contextmanager
 def new_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to write into that gets its name when all is there; nothing is left if that fails.
@@ -126,9 +134,7 @@ def new_folder(folder: str | pathlib.Path) -> Iterator[pathlib.Path]:
     ConfigError: the name is taken by something that is not an empty folder.
     StorageError: the file system fails.
   """
-  target = pathlib.Path(folder).absolute()
-  if target.exists() and (not target.is_dir() or any(target.iterdir())):
-    raise ConfigError(f'{folder} exists and is not empty; remove it or choose another folder.')
+  target = check_free(folder)
   made = target.with_name(f'.{target.name}.{secrets.token_hex(8)}')
   with storage.storing(target):
     made.mkdir(parents=True)

@@ -36,12 +36,13 @@ def _check_against_file(folder, model, config, dtype=np.float32):
   """Every leaf has the bits of its tensors, as the library reads them."""
   tensors, leaves = load_file(folder / 'model.safetensors'), _leaves(model)
   for name, place in places(config).items():
-    wanted = tensors[name].T if place.transposed else tensors[name]
+    wanted = tensors[name].reshape(len(tensors[name]), -1) if place.shape else tensors[name]
+    wanted = wanted.T if place.transposed else wanted
     np.testing.assert_array_equal(np.asarray(leaves[place.leaf])[place.index], wanted.astype(dtype), name)
 
 
-def test_every_tensor_is_where_it_belongs(tiny_hf, moe_hf):
-  for folder, _ in (tiny_hf, moe_hf):
+def test_every_tensor_is_where_it_belongs(tiny_hf, moe_hf, seeing_hf):
+  for folder, _ in (tiny_hf, moe_hf, seeing_hf):
     model, config = load_pretrained(folder)
     _check_against_file(folder, model, config)
 
