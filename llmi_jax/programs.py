@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from llmi_jax.models import cache as caches
-from llmi_jax.models import decoder
+from llmi_jax.models import decoder, lora
 from llmi_jax.models.cache import KV, Cache, Prefix
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.rl.loss import Surrogate
@@ -50,6 +51,12 @@ def sampler(config: DecoderConfig, sizes: EngineConfig) -> loop.Model:
   return loop.Model(prefill, decode, decoder.unembed, empty)
 
 
+def viewer(fixed: Any = None) -> Callable[[Any], decoder.View]:
+  """From what is trained to what generates; `fixed` is the rest, as `models.lora.split` returns it."""
+  program = jax.jit(lambda params, fixed: decoder.decode_view(lora.join(params, fixed)))
+  return lambda params: program(params, fixed)
+
+
 def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Remat = 'none') -> Policy:
   """The functions that an update calls; parameters are stacked."""
 
@@ -69,9 +76,18 @@ def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Rem
 
 
 def updater(
-  policy: Policy, optimizer: Optimizer, surrogate: Surrogate, *, temperature: float, banned: np.ndarray
+  policy: Policy,
+  optimizer: Optimizer,
+  surrogate: Surrogate,
+  *,
+  temperature: float,
+  banned: np.ndarray,
+  fixed: Any = None,
 ) -> Callable[[TrainState, Sequence[tuple[Rows, np.ndarray]]], tuple[TrainState, dict[str, Array]]]:
-  """A whole training step over micro-batches and their tokens' weights; the state is donated."""
+  """A whole training step over micro-batches and their tokens' weights; the state is donated.
+
+  `fixed` is what is not trained, as `models.lora.split` returns it.
+  """
   add = jax.jit(
     make_add(policy, surrogate, temperature=temperature, banned=jnp.asarray(banned)), donate_argnums=1
   )
@@ -83,7 +99,7 @@ def updater(
   ) -> tuple[TrainState, dict[str, Array]]:
     sums = start(state.params)
     for rows, weights in pieces:
-      sums = add(state.params, sums, rows, weights)
+      sums = add(state.params, sums, rows, weights, fixed)
     return end(state, sums, live=jnp.asarray(sum(float(rows.mask.sum()) for rows, _ in pieces)))
 
   return update
