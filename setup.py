@@ -41,6 +41,7 @@ EXTRAS = {
   'test': [
     'diffusers>=0.42',  # tiny local pipelines behind the diffusion tool
     'hypothesis>=6.150',  # properties of parsers and judges
+    'peft>=0.21',  # the second implementation of LoRA files
     'playwright>=1.55',  # the report in a real browser
     'pyright[nodejs]>=1.1.400',  # types
     'pytest>=9',

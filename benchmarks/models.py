@@ -21,7 +21,7 @@ from llmi_jax.models import decoder
 from llmi_jax.models.cache import Cache, Prefix, empty_suffix
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
-from llmi_jax.weights.load import load
+from llmi_jax.weights.load import load_pretrained
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Turns of each side.')
 ROWS, LENGTH = 8, 256
@@ -73,7 +73,7 @@ def against_transformers() -> None:
   for name, original in originals():
     with tempfile.TemporaryDirectory() as folder:
       original.save_pretrained(folder)
-      model, config = load(folder)
+      model, config = load_pretrained(folder)
 
     def loss(model, config=config):
       hidden, _, _ = decoder.forward(model, tokens, positions, lengths, config=config, unroll=True)

@@ -20,6 +20,10 @@ def get_config(arg=None):
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
   config.policy.rebuild = 0  # steps of supervised warm start to repeat first; the shipped policy had 2400
   config.policy.unroll = True  # layers one by one instead of scanned: faster on CPU
+  config.policy.lora = ConfigDict()
+  config.policy.lora.rank = 0  # of low-rank adapters, which alone are trained then; 0 trains everything
+  config.policy.lora.alpha = 16.0  # adapters are scaled by alpha / rank
+  config.policy.lora.targets = ('attention.*', 'mlp.*')  # linear maps that get one; moe.* for experts
 
   config.data = ConfigDict()
   config.data.train = 'builtin:train'  # or a parquet file

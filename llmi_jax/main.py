@@ -23,7 +23,7 @@ from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
-from llmi_jax.models import decoder
+from llmi_jax.models import lora
 from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
 from llmi_jax.rl.clip import Clip
@@ -69,9 +69,8 @@ def train(config: wiring.Config, workdir: pathlib.Path) -> None:
 def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
-  if config.policy.rebuild and not (folder / 'done').exists():
+  if config.policy.rebuild and not folder.exists():
     rebuild.make(folder, config.policy.rebuild, seed=config.seed)
-    files.write_atomically(folder / 'done', b'')
 
 
 def config_name() -> str:
@@ -115,7 +114,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
-  policy = wiring.load_policy(wiring.policy_source(config, workdir))
+  policy = wiring.with_adapters(wiring.load_policy(wiring.policy_source(config, workdir)), config)
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
@@ -188,6 +187,7 @@ def make_run(
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
   learner = programs.learner(policy.config, unroll=config.policy.unroll)
+  _, fixed = lora.split(policy.model)
   return trainer.Run(
     settings=settings,
     workdir=str(workdir),
@@ -200,8 +200,9 @@ def make_run(
       surrogate,
       temperature=config.sampler.temperature,
       banned=wiring.banned_mask(policy),
+      fixed=fixed,
     ),
-    view=jax.jit(decoder.decode_view),
+    view=programs.viewer(fixed),
     checkpoints=saved,
     writer=writer,
     meta={'tokenizer': policy.tokenizer.digest, 'seed': config.seed},
@@ -217,7 +218,7 @@ def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tu
 
   What a killed run wrote after that checkpoint (metrics, rollouts) is removed: it is made again.
   """
-  fresh = update.init(policy.model, optimizer)
+  fresh = update.init(lora.split(policy.model)[0], optimizer)
   found = run.checkpoints.restore(checkpoint.abstract(fresh))
   step = found.step if found else 0
   run.writer.truncate_after(step)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.models import decoder, grouped
+from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.attention import Rows as SharedRows
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
@@ -61,6 +62,12 @@ def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind
   return loop.Model(prefill, decode, decoder.unembed, storage, see)
 
 
+def viewer(fixed: Any = None) -> Callable[[Any], decoder.View]:
+  """From what is trained to what generates; `fixed` is the rest, as `models.lora.split` returns it."""
+  program = jax.jit(lambda params, fixed: decoder.decode_view(lora.join(params, fixed)))
+  return lambda params: program(params, fixed)
+
+
 def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Remat = 'none') -> Policy:
   """The functions that an update calls; parameters are stacked."""
 
@@ -80,9 +87,18 @@ def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Rem
 
 
 def updater(
-  policy: Policy, optimizer: Optimizer, surrogate: Surrogate, *, temperature: float, banned: np.ndarray
+  policy: Policy,
+  optimizer: Optimizer,
+  surrogate: Surrogate,
+  *,
+  temperature: float,
+  banned: np.ndarray,
+  fixed: Any = None,
 ) -> Callable[[TrainState, Sequence[tuple[Rows, np.ndarray]]], tuple[TrainState, dict[str, Array]]]:
-  """A whole training step over micro-batches and their tokens' weights; the state is donated."""
+  """A whole training step over micro-batches and their tokens' weights; the state is donated.
+
+  `fixed` is what is not trained, as `models.lora.split` returns it.
+  """
   add = jax.jit(
     make_add(policy, surrogate, temperature=temperature, banned=jnp.asarray(banned)), donate_argnums=1
   )
@@ -94,7 +110,7 @@ def updater(
   ) -> tuple[TrainState, dict[str, Array]]:
     sums = start(state.params)
     for rows, weights in pieces:
-      sums = add(state.params, sums, rows, weights)
+      sums = add(state.params, sums, rows, weights, fixed)
     return end(state, sums, live=jnp.asarray(sum(float(rows.mask.sum()) for rows, _ in pieces)))
 
   return update

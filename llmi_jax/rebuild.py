@@ -14,6 +14,7 @@ import itertools
 import pathlib
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -43,13 +44,20 @@ def make(folder: pathlib.Path, steps: int = STEPS, habit_steps: int = HABIT_STEP
   """Writes tokenizer and warm-started weights.
 
   Args:
-    folder: made if missing.
+    folder: must not exist or be empty; it appears when all is there.
     steps: supervised ones of the first part.
     habit_steps: of the second.
     seed: of everything random.
   """
+  save.check_free(folder)
+  with tempfile.TemporaryDirectory() as kept:
+    _make(folder, pathlib.Path(kept), steps, habit_steps, seed)
+
+
+def _make(folder: pathlib.Path, kept: pathlib.Path, steps: int, habit_steps: int, seed: int) -> None:
+  """The same; the tokenizer is kept in a folder of its own until the weights are there."""
   template = prompts.load_template('compact')
-  tokenizer = make_tokenizer(folder, template, seed)
+  tokenizer = make_tokenizer(kept, template, seed)
   extra = {'tokenizer_digest': tokenizer.digest, 'eos_token_id': tokenizer.specials['<|im_end|>']}
   params = jax.jit(lambda key: Decoder(SHAPE, key))(jax.random.key(seed))
   shared = shared_length(tokenizer, template, seed)
@@ -63,7 +71,7 @@ def make(folder: pathlib.Path, steps: int = STEPS, habit_steps: int = HABIT_STEP
       warm_start.Batching(shared, (112, 160, LIMIT), 4096),
       functools.partial(tell, f'warm start, part {part + 1}', count, time.monotonic()),
     )
-    save.save(params, SHAPE, folder, extra)
+  save.save_pretrained(params, SHAPE, folder, kept, extra=extra)
 
 
 def tell(name: str, count: int, began: float, step: int, loss: float, params: Any) -> None:

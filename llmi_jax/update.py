@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from llmi_jax.models import lora
 from llmi_jax.rl import logprobs
 from llmi_jax.rl.loss import Surrogate, policy_loss
 
@@ -19,7 +20,7 @@ class TrainState(NamedTuple):
   """What training changes.
 
   Attributes:
-    params: of the policy, float32.
+    params: of the policy, float32; its adapters alone where it has some (`models.lora.split`).
     optimizer: Optax state.
     step: scalar int32, updates tried so far.
     skipped: scalar int32, updates left out because they were not finite or nothing was scorable.
@@ -138,8 +139,10 @@ def make_add(
   temperature: float = 1.0,
   banned: Array | None = None,
   head_chunk: int = 1 << 15,
-) -> Callable[[Any, Sums, Rows, Array], Sums]:
-  """Adds one micro-batch to the sums; to be jitted with the sums donated.
+) -> Callable[..., Sums]:
+  """Adds one micro-batch to the sums: (params, sums, rows, weights, fixed) → sums, to be donated.
+
+  `fixed` is what is not trained, as `models.lora.split` returns it.
 
   Args:
     policy: functions.
@@ -149,11 +152,12 @@ def make_add(
     head_chunk: tokens whose logits are held at once.
   """
 
-  def loss(params: Any, rows: Rows, weights: Array) -> tuple[Array, dict[str, Array]]:
-    hidden = policy.respond(params, rows.prompt, rows.prompt_len, rows.tokens, rows.length)
+  def loss(params: Any, fixed: Any, rows: Rows, weights: Array) -> tuple[Array, dict[str, Array]]:
+    model = lora.join(params, fixed)
+    hidden = policy.respond(model, rows.prompt, rows.prompt_len, rows.tokens, rows.length)
 
     def head(states: Array) -> Array:
-      return policy.unembed(params, states)
+      return policy.unembed(model, states)
 
     logp, entropy = logprobs.token_logprobs(
       hidden, rows.tokens, head, temperature=temperature, banned=banned, chunk=head_chunk
@@ -165,8 +169,8 @@ def make_add(
     out |= {'loss': value, 'entropy': jnp.sum(weights * entropy)}
     return value, out | {'logp_gap': jnp.sum(weights * gap), 'logp_gap_max': gap.max()}
 
-  def add(params: Any, sums: Sums, rows: Rows, weights: Array) -> Sums:
-    grads, out = jax.grad(loss, has_aux=True)(params, rows, weights)
+  def add(params: Any, sums: Sums, rows: Rows, weights: Array, fixed: Any = None) -> Sums:
+    grads, out = jax.grad(loss, has_aux=True)(params, fixed, rows, weights)
     joined = {name: jnp.maximum if name.endswith('_max') else jnp.add for name in OUT}
     return Sums(
       jax.tree.map(jnp.add, sums.grads, grads),

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from llmi_jax import programs, update
+from llmi_jax import metrics, programs, update
 from llmi_jax.checkpoint import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
@@ -19,6 +19,7 @@ from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import photographs, tasks
 from llmi_jax.judging import Bench
+from llmi_jax.models import lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.rewards import parts
@@ -91,8 +92,24 @@ def load_policy(path: str) -> Policy:
   tokenizer = tokens.load(folder)
   config = load.read_config(folder)
   check_tokenizer(tokenizer, config, folder)
-  model, config = load.load(folder)
+  with metrics.Transfer(f'Loading {folder.name}') as progress:
+    model, config = load.load_pretrained(folder, progress=progress)
   return Policy(model, config, tokenizer, folder)
+
+
+def with_adapters(policy: Policy, config: Config) -> Policy:
+  """The policy with fresh LoRA adapters, if a run's config asks for them.
+
+  Raises:
+    ConfigError: a target names nothing in the model.
+  """
+  chosen = config.policy.lora
+  if not chosen.rank:
+    return policy
+  key = jax.random.key(config.seed)
+  return dataclasses.replace(
+    policy, model=lora.add(policy.model, key, chosen.rank, chosen.alpha, chosen.targets)
+  )
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib.Path) -> None:
@@ -281,10 +298,11 @@ def trained(path: str) -> tuple[Config, Policy]:
   if not stored.is_file():
     raise ConfigError(f'{path} is no work folder: it has no config.json; give the --workdir of a run.')
   config: Config = ConfigDict(json.loads(stored.read_text()))
-  policy = load_policy(policy_source(config, pathlib.Path(path)))
+  policy = with_adapters(load_policy(policy_source(config, pathlib.Path(path))), config)
+  params, fixed = lora.split(policy.model)
   checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
-  found = checkpoints.restore(abstract(update.init(policy.model, optimizer(config))))
+  found = checkpoints.restore(abstract(update.init(params, optimizer(config))))
   checkpoints.close()
   if found is None:
     raise CheckpointError(f'{path} has no checkpoint yet; wait for one, or train first.')
-  return config, dataclasses.replace(policy, model=found.state.params)
+  return config, dataclasses.replace(policy, model=lora.join(found.state.params, fixed))

@@ -161,3 +161,20 @@ def _events(workdir):
       events.append(Event.FromString(data[12 : 12 + length]))
       data = data[16 + length :]
   return events
+
+
+def test_a_transfer_is_a_bar_on_terminals_and_few_lines_elsewhere(monkeypatch):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  monkeypatch.setenv('TERM', 'xterm')
+  for stream, every, wanted in (
+    (Terminal(), 5.0, '2.0/2.0 GB'),
+    (io.StringIO(), 0.0, 'Loading it: 2.0 of 2.0 GB'),
+    (io.StringIO(), 3600.0, ''),
+  ):
+    with metrics.Transfer('Loading it', stream, every) as tell:
+      tell(1_000_000_000, 2_000_000_000)
+      tell(2_000_000_000, 2_000_000_000)
+    assert wanted in stream.getvalue() and bool(stream.getvalue()) == bool(wanted)

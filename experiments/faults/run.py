@@ -10,7 +10,6 @@ Prints the table of the README beside it.
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -76,13 +75,9 @@ def evaluate(workdir: pathlib.Path, name: str, policy: str) -> dict:
 def export(workdir: pathlib.Path) -> str:
   """The trained policy as a Hugging Face folder."""
   _, policy = wiring.trained(str(workdir))
-  folder = workdir / 'policy'
-  shutil.copytree(policy.folder, folder, dirs_exist_ok=True)
-  extra = {
-    'tokenizer_digest': policy.tokenizer.digest,
-    'eos_token_id': policy.tokenizer.specials['<|im_end|>'],
-  }
-  save.save(policy.model, policy.config, folder, extra)
+  folder = workdir / 'export'
+  extra = {'tokenizer_digest': policy.tokenizer.digest}
+  save.save_pretrained(policy.model, policy.config, folder, policy.folder, merge=True, extra=extra)
   return str(folder)
 
 

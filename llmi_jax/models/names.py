@@ -118,3 +118,8 @@ def _block(config: DecoderConfig, sparse: bool) -> dict[str, tuple[str, bool]]:
     | (O_BIAS if config.o_bias else {})
     | (ROUTER if sparse else DENSE)
   )
+
+
+def copies(config: DecoderConfig) -> dict[str, str]:
+  """Tensors that a file may hold besides, though they only repeat another one: name → name of that."""
+  return {WHOLE['head'][0]: WHOLE['embedding'][0]} if config.tied else {}

@@ -149,7 +149,7 @@ def logical_axes(name: str, rank: int) -> tuple[str | None, ...]:
   Raises:
     ShardingError: no table knows the parameter.
   """
-  linear = re.fullmatch(r'(.*)\.(w|b|lora\.a|lora\.b)', name)
+  linear = re.fullmatch(r'(.*?)\.(w|b|lora\.a|lora\.b)', name)
   ends = _by_ending(LINEAR, linear[1]) if linear else None
   if linear and ends is not None:
     inputs, outputs, *front = ends

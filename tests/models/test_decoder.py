@@ -8,14 +8,14 @@ import pytest
 from llmi_jax import programs
 from llmi_jax.models import decoder
 from llmi_jax.models.cache import Cache, Prefix, empty_suffix
-from llmi_jax.weights.load import load
+from llmi_jax.weights.load import load_pretrained
 
 ROWS, LENGTH = 3, 12
 
 
 @pytest.fixture(scope='module')
 def loaded(tiny_hf):
-  return load(tiny_hf[0])
+  return load_pretrained(tiny_hf[0])
 
 
 def _batch(config):

@@ -9,7 +9,7 @@ from llmi_jax.models import decoder
 from llmi_jax.models.names import places
 from llmi_jax.models.registry import to_hf
 from llmi_jax.models.sharding import leaf_name
-from llmi_jax.weights.load import load
+from llmi_jax.weights.load import load_pretrained
 from tests.models import originals
 
 ROWS, LENGTH = 2, 24
@@ -100,7 +100,7 @@ def test_logits_and_gradients_equal_the_original(make, name, changes, tmp_path):
 
   original = make(**changes)
   original.save_pretrained(tmp_path)
-  model, config = load(tmp_path)
+  model, config = load_pretrained(tmp_path)
   rng = np.random.default_rng(0)
   tokens = rng.integers(2, config.vocab, (ROWS, LENGTH)).astype(np.int32)
   # Rows beyond `dynamic`'s length must be equally long there: the original takes the longest for all.
@@ -135,7 +135,7 @@ def test_router_logits_equal_the_original(tmp_path):
 
   original = originals.mixture(num_hidden_layers=3, mlp_only_layers=[1])
   original.save_pretrained(tmp_path)
-  model, config = load(tmp_path)
+  model, config = load_pretrained(tmp_path)
   tokens = np.random.default_rng(1).integers(2, config.vocab, (2, 9)).astype(np.int32)
   positions = jnp.broadcast_to(jnp.arange(9, dtype=jnp.int32), tokens.shape)
   _, _, out = decoder.forward(model, tokens, positions, jnp.array([9, 9]), config=config)
@@ -156,7 +156,7 @@ def test_bf16_is_as_near_to_float32_as_the_original(make, changes, tmp_path):
 
   original = make(**changes, num_hidden_layers=3)
   original.save_pretrained(tmp_path)
-  model, config = load(tmp_path)
+  model, config = load_pretrained(tmp_path)
   tokens = np.random.default_rng(2).integers(2, config.vocab, (2, 20)).astype(np.int32)
   positions = jnp.broadcast_to(jnp.arange(20, dtype=jnp.int32), tokens.shape)
 

@@ -10,7 +10,7 @@ from llmi_jax.models.decoder import Vision
 from llmi_jax.models.names import places
 from llmi_jax.models.sharding import leaf_name
 from llmi_jax.models.vision_layout import arrange, bucket, token_rows
-from llmi_jax.weights.load import load
+from llmi_jax.weights.load import load_pretrained
 from tests.models import originals
 from tests.models.originals import END, IMAGE, START
 
@@ -31,7 +31,7 @@ def policy(tmp_path_factory):
   folder = tmp_path_factory.mktemp('seeing')
   original = originals.seeing()
   original.save_pretrained(folder)
-  return original, *load(folder)
+  return original, *load_pretrained(folder)
 
 
 @pytest.fixture(scope='module', autouse=True)

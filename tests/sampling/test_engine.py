@@ -13,7 +13,7 @@ from llmi_jax.models.decoder import decode_view, forward, unembed
 from llmi_jax.sampling.engine import Engine, EngineConfig, Request
 from llmi_jax.sampling.keys import row_keys
 from llmi_jax.sampling.logits import Sampling
-from llmi_jax.weights.load import load
+from llmi_jax.weights.load import load_pretrained
 
 SIZES = EngineConfig(
   rows=6,
@@ -31,7 +31,7 @@ SIZES = EngineConfig(
 
 @pytest.fixture(scope='module')
 def policy(tiny_hf):
-  model, config = load(tiny_hf[0])
+  model, config = load_pretrained(tiny_hf[0])
   return decode_view(model), model, config
 
 
