@@ -13,7 +13,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, wiring
+from llmi_jax import front, toolbox, wiring
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.models import decoder
@@ -61,12 +61,12 @@ async def answer(task: Task):
   config, policy = wiring.trained(POLICY.value)
   device = Device()
   try:
-    async with wiring.registry(config.tools) as registry:
+    async with toolbox.registry(config.tools, device) as registry:
       roller = Roller(
         device,
         wiring.engine(policy, config, 1, 1),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(wiring.dispatcher(registry, config.tools), config.reward, SEED.value),
+        wiring.scoring(toolbox.dispatcher(registry, config.tools), config.reward, SEED.value),
         SEED.value,
         config.sampler.tokens,
       )

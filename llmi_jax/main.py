@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, metrics, programs, rebuild, trainer, update, wiring
+from llmi_jax import checkpoint, front, metrics, programs, rebuild, toolbox, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
@@ -115,10 +115,9 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
   writer = metrics.Writer(workdir)
   try:
-    async with wiring.registry(config.tools) as registry:
-      dispatcher = wiring.dispatcher(
-        registry, config.tools, journal, Cache(workdir / 'cache', config.tools.cache)
-      )
+    async with toolbox.registry(config.tools, device) as registry:
+      cache = Cache(workdir / 'cache', config.tools.cache)
+      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples),

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.services.limits import Gate, Limit, Overdue, deadline
+from llmi_jax.services.limits import Gate, Limit, Overdue, Rate, deadline
 
 
 def test_only_so_many_are_let_through_at_once():
@@ -69,7 +69,35 @@ def test_a_place_is_given_back_after_a_failure():
   asyncio.run(main())
 
 
-@pytest.mark.parametrize('limit', [(0, 1), (1, 0), (1, float('nan'))])
+@pytest.mark.parametrize('limit', [(0, 1), (1, 0), (1, 1, -1), (1, float('nan'))])
 def test_limits_that_cannot_work_are_config_errors(limit):
   with pytest.raises(ConfigError):
     Limit(*limit)
+
+
+def test_only_so_many_start_within_any_window():
+  starts = []
+
+  async def one(rate):
+    await rate.permit()
+    starts.append(time.monotonic())
+
+  async def main():
+    rate = Rate(4, 0.2)
+    await asyncio.gather(*(one(rate) for _ in range(10)))
+
+  asyncio.run(main())
+  # The n-th and the n+4th start stand a window apart, up to the clock's grain.
+  assert all(later - earlier >= 0.19 for earlier, later in zip(starts, starts[4:]))
+
+
+def test_a_gate_asks_its_rate():
+  async def main():
+    gate = Gate(Limit(8, 5, per_minute=1))
+    async with gate.enter():
+      pass
+    async with gate.enter(until=time.monotonic() + 0.05):
+      pass
+
+  with pytest.raises(Overdue):
+    asyncio.run(main())

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.tools.diffusion import DiffusersTool, Pipeline
+from llmi_jax.tools.pipeline import DiffusersTool, Pipeline
 from llmi_jax.tools.registry import Context, ToolFailure
 
 

@@ -1,0 +1,1 @@
+"""Entry points that offer parts of a run over HTTP."""

@@ -1,0 +1,372 @@
+"""One client for all that speaks the OpenAI chat protocol: judges, selectors, polishers, remote policies.
+
+    async with ChatClient(ChatSettings(('http://a/v1', 'http://b/v1'))) as chat:
+      reply = await chat.complete(ChatRequest(messages, temperature=0.5))
+
+Several base URLs share the load: a call goes to the one with the fewest calls under way whose breaker
+admits it, a retry perhaps to another. Text and pictures are sent in the order of the message's parts.
+"""
+
+import asyncio
+import base64
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from PIL import Image as Pil
+
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.core.image import Image
+from llmi_jax.core.task import ImagePart, Message, Part
+from llmi_jax.services import images
+from llmi_jax.services.breaker import Breaker
+from llmi_jax.services.cache import content_key
+from llmi_jax.services.faults import ServiceFault
+from llmi_jax.services.http import Http, check
+from llmi_jax.services.limits import Gate, Limit, Overdue
+from llmi_jax.services.retry import Retries, Retry
+
+MAX_REPLY_BYTES = 4 << 20
+_HEALTH_SECONDS = 10.0
+_MOMENT = 0.01
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatRequest:
+  """What is asked.
+
+  Attributes:
+    messages: texts and pictures in order.
+    temperature: of sampling.
+    max_tokens: of the reply.
+    seed: of sampling; not sent where None, since some servers refuse it.
+    schema: a JSON schema that the reply must follow; not sent where None.
+    logprobs: how many alternatives per token to report; not asked for where None.
+  """
+
+  messages: tuple[Message, ...]
+  temperature: float = 0.0
+  max_tokens: int = 512
+  seed: int | None = None
+  schema: Mapping[str, Any] | None = None
+  logprobs: int | None = None
+
+  def digest(self, model: str, image_pixels: int) -> str:
+    """What a reply depends on, as a hex digest: the key of caches."""
+    said = [
+      [m.role, [p.image.sha256 if isinstance(p, ImagePart) else [p.text] for p in m.content]]
+      for m in self.messages
+    ]
+    settings = [self.temperature, self.max_tokens, self.seed, self.schema, self.logprobs, image_pixels]
+    return content_key('chat', model=model, messages=said, settings=settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenLogprob:
+  """A token of the reply, its log-probability, and the alternatives to it."""
+
+  token: str
+  logprob: float
+  top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatReply:
+  """What was answered.
+
+  Attributes:
+    text: the reply; a refusal's words where the server marks one.
+    model: as the server names it.
+    finish: `stop`, `length` or another word of the server's.
+    prompt_tokens: as counted by the server; 0 where it does not say.
+    completion_tokens: likewise.
+    logprobs: of the reply's tokens, where asked for.
+    seconds: of the whole call, retries and waiting for a place left out.
+    attempts: tries made.
+  """
+
+  text: str
+  model: str
+  finish: str = 'stop'
+  prompt_tokens: int = 0
+  completion_tokens: int = 0
+  logprobs: tuple[TokenLogprob, ...] = ()
+  seconds: float = 0.0
+  attempts: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ChatSettings:
+  """Where and how to ask.
+
+  Attributes:
+    urls: base URLs, each ending before `/chat/completions`.
+    model: the model's name; empty asks `/models`, which must name the same one everywhere.
+    key: sent as a bearer token, if any.
+    limit: concurrency, seconds per call with its retries, calls per minute; over all URLs together.
+    attempt_seconds: a single try that hangs is given up after this, so that another may follow.
+    retry: how calls are repeated.
+    image_pixels: larger pictures are scaled down to this many pixels.
+    seed: of the jitter between tries.
+    name: what messages call the service, such as `The judge`.
+  """
+
+  urls: tuple[str, ...]
+  model: str = ''
+  key: str = dataclasses.field(default='', repr=False)
+  limit: Limit = Limit(32, 120.0)
+  attempt_seconds: float = 60.0
+  retry: Retry = Retry()
+  image_pixels: int = 784_000
+  seed: int = 0
+  name: str = 'The chat service'
+
+  def __post_init__(self):
+    if not self.urls:
+      raise ConfigError(f'{self.name} has no address; give at least one base URL.')
+    for url in self.urls:
+      if not url.startswith(('http://', 'https://')):
+        raise ConfigError(f'{url!r} is no base URL; it must look like http://127.0.0.1:8000/v1.')
+    if not self.attempt_seconds > 0 or self.image_pixels < 1:
+      raise ConfigError(f'attempt_seconds and image_pixels of {self.name} must be above 0.')
+
+
+class _Endpoint:
+  """One base URL and how it is doing."""
+
+  def __init__(self, url: str):
+    self.url = url.rstrip('/')
+    self.breaker = Breaker()
+    self.busy = 0
+
+
+class ChatClient:
+  """Asks. Used as an asynchronous context manager, within one event loop.
+
+  Attributes:
+    model: the model's name, once entered.
+    settings: as given.
+  """
+
+  def __init__(self, settings: ChatSettings):
+    self.settings = settings
+    self.model = settings.model
+    self._endpoints = [_Endpoint(url) for url in settings.urls]
+    self._gate = Gate(settings.limit)
+    self._retries = Retries(settings.retry, settings.seed)
+    self._http = Http(settings.limit.concurrency)
+    self._calls = 0
+
+  async def __aenter__(self) -> 'ChatClient':
+    """Asks every URL for its models.
+
+    Raises:
+      ConfigError: none answers, or they name different models and none was chosen.
+    """
+    try:
+      self.model = await self._find_model()
+    except BaseException:
+      await self._http.__aexit__(None, None, None)
+      raise
+    return self
+
+  async def __aexit__(
+    self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+  ) -> None:
+    await self._http.__aexit__(kind, error, trace)
+
+  async def complete(self, request: ChatRequest) -> ChatReply:
+    """Waits for a place and asks until there is a reply.
+
+    Raises:
+      ServiceFault: the environment failed; `attempts` says how often it was tried.
+    """
+    body = await asyncio.to_thread(_body, request, self.model, self.settings.image_pixels)
+    key = request.digest(self.model, self.settings.image_pixels)
+    try:
+      async with self._gate.enter() as until:
+        self._calls += 1
+        # The gate's own end comes a moment after a try's, so that the slow place is told from the slow call.
+        end, started = until - _MOMENT, time.monotonic()
+        reply, tries = await self._retries.run(
+          functools.partial(self._attempt, body, end), key=key, until=end
+        )
+    except Overdue as error:
+      raise ServiceFault('deadline', f'{self.settings.name} did not answer in time.') from error
+    return dataclasses.replace(reply, seconds=time.monotonic() - started, attempts=tries)
+
+  def gauges(self) -> dict[str, float]:
+    """Numbers for metrics, by name; `open` counts breakers that are not closed."""
+    breakers = [endpoint.breaker for endpoint in self._endpoints]
+    return {
+      'calls': float(self._calls),
+      'retries': float(self._retries.made),
+      'retries_denied': float(self._retries.denied),
+      'breakers_open': float(sum(b.state != 'closed' for b in breakers)),
+      'breaker_trips': float(sum(b.trips for b in breakers)),
+      'in_flight': float(sum(endpoint.busy for endpoint in self._endpoints)),
+    }
+
+  async def _attempt(self, body: dict[str, Any], end: float, number: int) -> tuple[ChatReply, int]:
+    """One try, at the least loaded place that may be asked."""
+    if number > 1:
+      await self._gate.rate.permit()
+    endpoint = self._choose()
+    endpoint.busy += 1
+    endpoint.breaker.enter()
+    try:
+      reply = _read(await self._post(endpoint, body, end))
+    except ServiceFault as fault:
+      endpoint.breaker.leave(fault)
+      raise
+    except BaseException:
+      endpoint.breaker.abandon()
+      raise
+    finally:
+      endpoint.busy -= 1
+    endpoint.breaker.leave()
+    return reply, number
+
+  async def _post(self, endpoint: _Endpoint, body: dict[str, Any], end: float) -> Any:
+    until = min(end, time.monotonic() + self.settings.attempt_seconds)
+    try:
+      reply = await self._http.send(
+        'POST',
+        f'{endpoint.url}/chat/completions',
+        until=until,
+        json=body,
+        headers=self._headers(),
+        most=MAX_REPLY_BYTES,
+      )
+    except ServiceFault as fault:
+      # One slow try is no slow call: the next place may be quicker.
+      fault.transient = fault.transient or (fault.cause == 'deadline' and time.monotonic() < end)
+      raise
+    return check(reply, self.settings.name).json()
+
+  def _choose(self) -> _Endpoint:
+    able = [endpoint for endpoint in self._endpoints if endpoint.breaker.admits()]
+    if not able:
+      wait = min(endpoint.breaker.remaining for endpoint in self._endpoints)
+      raise ServiceFault(
+        'breaker', f'{self.settings.name} keeps failing and is left alone.', retry_after=wait
+      )
+    return min(able, key=lambda endpoint: endpoint.busy)
+
+  async def _find_model(self) -> str:
+    found = await asyncio.gather(*(self._models(endpoint) for endpoint in self._endpoints))
+    faults = [one for one in found if isinstance(one, ServiceFault)]
+    if len(faults) == len(found):
+      raise ConfigError(f'{self.settings.name} cannot be used: {faults[0]} Start it, or mend its address.')
+    for endpoint, one in zip(self._endpoints, found):
+      if isinstance(one, ServiceFault):
+        endpoint.breaker.trip()  # tried again after a pause
+    if self.settings.model:
+      return self.settings.model
+    names = {one[0] if one else '' for one in found if not isinstance(one, ServiceFault)}
+    if len(names) != 1 or not (name := names.pop()):
+      said = ', '.join(sorted(names)) or 'no model'
+      raise ConfigError(f'The addresses of {self.settings.name} name {said}; choose one model in the config.')
+    return name
+
+  async def _models(self, endpoint: _Endpoint) -> list[str] | ServiceFault:
+    """Names of the models that an address serves, or why it does not say."""
+    try:
+      reply = await self._http.send(
+        'GET',
+        f'{endpoint.url}/models',
+        until=time.monotonic() + _HEALTH_SECONDS,
+        headers=self._headers(),
+        most=MAX_REPLY_BYTES,
+      )
+      found = check(reply, self.settings.name).json()
+      return [str(entry['id']) for entry in found['data']]
+    except (KeyError, TypeError):
+      return ServiceFault('garbage', f'{endpoint.url}/models does not list models.')
+    except ServiceFault as fault:
+      return fault
+
+  def _headers(self) -> dict[str, str]:
+    return {'authorization': f'Bearer {self.settings.key}'} if self.settings.key else {}
+
+
+def _body(request: ChatRequest, model: str, image_pixels: int) -> dict[str, Any]:
+  """The request as the protocol writes it."""
+  body: dict[str, Any] = {
+    'model': model,
+    'messages': [{'role': m.role, 'content': _content(m.content, image_pixels)} for m in request.messages],
+    'temperature': request.temperature,
+    'max_tokens': request.max_tokens,
+  }
+  if request.seed is not None:
+    body['seed'] = request.seed
+  if request.schema is not None:
+    schema = {'name': 'reply', 'strict': True, 'schema': dict(request.schema)}
+    body['response_format'] = {'type': 'json_schema', 'json_schema': schema}
+  if request.logprobs is not None:
+    body |= {'logprobs': True, 'top_logprobs': request.logprobs}
+  return body
+
+
+def _content(parts: tuple[Part, ...], image_pixels: int) -> str | list[dict[str, Any]]:
+  """A plain string where there are no pictures, which every server takes."""
+  if not any(isinstance(part, ImagePart) for part in parts):
+    return ''.join(part.text for part in parts if not isinstance(part, ImagePart))
+  return [
+    {'type': 'image_url', 'image_url': {'url': _data_url(bounded(part.image, image_pixels))}}
+    if isinstance(part, ImagePart)
+    else {'type': 'text', 'text': part.text}
+    for part in parts
+  ]
+
+
+def bounded(image: Image, pixels: int) -> Image:
+  """The picture scaled down to at most `pixels` pixels; itself where it is small enough."""
+  if image.width * image.height <= pixels:
+    return image
+  share = math.sqrt(pixels / (image.width * image.height))
+  size = max(1, int(image.width * share)), max(1, int(image.height * share))
+  return images.from_pil(images.to_pil(image).resize(size, Pil.Resampling.LANCZOS), source=image.source)
+
+
+def _data_url(image: Image) -> str:
+  return 'data:image/png;base64,' + base64.b64encode(image.png).decode()
+
+
+def _read(data: Any) -> ChatReply:
+  """A reply of the protocol.
+
+  Raises:
+    ServiceFault: `garbage`, it is none.
+  """
+  try:
+    choice, usage = data['choices'][0], data.get('usage') or {}
+    message = choice['message']
+    text = message.get('content') or message.get('refusal') or ''
+    if not isinstance(text, str):
+      raise TypeError('content is no text')
+    return ChatReply(
+      text,
+      str(data.get('model') or ''),
+      str(choice.get('finish_reason') or ''),
+      int(usage.get('prompt_tokens') or 0),
+      int(usage.get('completion_tokens') or 0),
+      _logprobs(choice.get('logprobs')),
+    )
+  except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    raise ServiceFault('garbage', f'The reply is no chat completion ({error!r:.100}).') from error
+
+
+def _logprobs(data: Any) -> tuple[TokenLogprob, ...]:
+  return tuple(
+    TokenLogprob(
+      str(entry['token']),
+      float(entry['logprob']),
+      tuple((str(other['token']), float(other['logprob'])) for other in entry.get('top_logprobs') or ()),
+    )
+    for entry in (data or {}).get('content') or ()
+  )
