@@ -44,6 +44,7 @@ EXTRAS = {
     'pyright[nodejs]>=1.1.400',  # types
     'pytest>=9',
     'ruff>=0.15',  # format and lint
+    'segno>=1.6',  # the second implementation of QR codes
     'torch>=2.6',  # the second implementation that numbers are compared with
   ],
 }

@@ -62,21 +62,18 @@ def _closed(scene: Scene, rng: random.Random) -> Scene:
 
 
 def _cast(scene: Scene, side: int, rng: random.Random):
-  """(kind, colour, centre x, foot y, size) of each thing, left to right."""
-  size = side * {'': 0.5, 'tiny': 0.27, 'giant': 0.72}[scene.size]
+  """(kind, colour, centre x, foot y, size) of each thing, left to right.
+
+  All have one size and stand whole patches apart, so that the network meets the same patches in every place.
+  """
   kinds = [(scene.subject, scene.colour)] * scene.count
   if scene.other:
     kinds.append((scene.other, scene.other_colour))
-  if len(kinds) == 1:
-    centre = {'': 0.5, 'left': 0.29, 'right': 0.71}[scene.side]
-    places = [centre]
-  else:
-    size = side * {2: 0.42, 3: 0.3}[len(kinds)]
-    places = {2: [0.27, 0.73], 3: [0.18, 0.5, 0.82]}[len(kinds)]
-  shift, foot = rng.uniform(-0.03, 0.03), side * (0.84 + rng.uniform(-0.02, 0.02))
+  places = {'left': (0.25,), 'right': (0.75,)}.get(scene.side, (0.5,)) if len(kinds) == 1 else (0.25, 0.75)
+  shift = rng.uniform(-0.01, 0.01)
   for (kind, colour), place in zip(kinds, places):
-    lift = 0.22 * side if kind in _FLYING and scene.size != 'giant' else 0.0
-    yield kind, colour, side * (place + shift), foot - lift, size
+    foot = 0.625 if kind in _FLYING else 0.875
+    yield kind, colour, side * (place + shift), side * foot, side * 0.44
 
 
 def _shaded(colour: Colour, light: float) -> Colour:
@@ -218,15 +215,6 @@ def _castle(p: Pen, c: Colour):
   p.bow(0, 0.2, 0.1, 0.12, 180, 360, _DARK)
 
 
-def _lighthouse(p: Pen, c: Colour):
-  p.shape((-0.2, 0), (0.2, 0), (0.12, 0.72), (-0.12, 0.72), fill=_PALE)
-  for low, high in ((0.1, 0.24), (0.38, 0.52)):
-    a, b = 0.2 - 0.11 * low, 0.2 - 0.11 * high
-    p.shape((-a, low), (a, low), (b, high), (-b, high), fill=c)
-  p.box(-0.11, 0.72, 0.11, 0.86, (255, 232, 110))
-  p.shape((-0.17, 0.86), (0.17, 0.86), (0, 1.02), fill=c)
-
-
 def _tree(p: Pen, c: Colour):
   p.box(-0.07, 0, 0.07, 0.4, _WOOD)
   for x, y, r in ((-0.2, 0.52, 0.22), (0.2, 0.52, 0.22), (0, 0.73, 0.27)):
@@ -333,21 +321,6 @@ def _rocket(p: Pen, c: Colour):
   p.oval(0, 0.52, 0.09, 0.09, _GLASS)
 
 
-def _robot(p: Pen, c: Colour):
-  for x in (-0.14, 0.14):
-    p.box(x - 0.07, 0, x + 0.07, 0.2, (120, 124, 132))
-  p.box(-0.28, 0.18, 0.28, 0.55, c)
-  for x in (-0.36, 0.36):
-    p.box(x - 0.055, 0.22, x + 0.055, 0.52, (120, 124, 132))
-  p.box(-0.22, 0.58, 0.22, 0.88, c)
-  p.line((0, 0.88), (0, 1.02), fill=(120, 124, 132), width=0.05)
-  p.oval(0, 1.02, 0.05, 0.05, (255, 70, 60))
-  for x in (-0.1, 0.1):
-    p.oval(x, 0.76, 0.055, 0.055, (255, 250, 190))
-  p.box(-0.11, 0.63, 0.11, 0.67, _DARK)
-  p.box(-0.14, 0.29, 0.14, 0.44, _tone(c, 0.5))
-
-
 def _ghost(p: Pen, c: Colour):
   p.bow(0, 0.6, 0.32, 0.36, 180, 360, c)
   p.box(-0.32, 0.12, 0.32, 0.6, c)
@@ -377,19 +350,10 @@ def _umbrella(p: Pen, c: Colour):
   p.bow(0, 0.5, 0.16, 0.48, 180, 360, _tone(c, 0.4))
 
 
-def _butterfly(p: Pen, c: Colour):
-  for x in (-1, 1):
-    p.oval(x * 0.25, 0.66, 0.23, 0.25, c)
-    p.oval(x * 0.2, 0.3, 0.17, 0.18, _tone(c, -0.25))
-    p.oval(x * 0.26, 0.67, 0.09, 0.1, _tone(c, 0.6))
-    p.line((0, 0.75), (x * 0.13, 0.98), fill=_DARK, width=0.03)
-  p.oval(0, 0.5, 0.055, 0.32, _DARK)
-
-
-_FLYING = frozenset(('balloon', 'bird', 'butterfly', 'rocket', 'ghost'))
+_FLYING = frozenset(('balloon', 'bird', 'rocket', 'ghost'))
 _DRAWERS: dict[str, Callable[[Pen, Colour], None]] = {
-  **{'house': _house, 'castle': _castle, 'lighthouse': _lighthouse, 'tree': _tree, 'flower': _flower},
-  **{'mushroom': _mushroom, 'cactus': _cactus, 'boat': _boat, 'fish': _fish, 'cat': _cat, 'rabbit': _rabbit},
-  **{'bird': _bird, 'car': _car, 'balloon': _balloon, 'rocket': _rocket, 'robot': _robot, 'ghost': _ghost},
-  **{'snowman': _snowman, 'umbrella': _umbrella, 'butterfly': _butterfly},
+  **{'house': _house, 'castle': _castle, 'tree': _tree, 'flower': _flower, 'mushroom': _mushroom},
+  **{'cactus': _cactus, 'boat': _boat, 'fish': _fish, 'cat': _cat, 'rabbit': _rabbit, 'bird': _bird},
+  **{'car': _car, 'balloon': _balloon, 'rocket': _rocket, 'ghost': _ghost, 'snowman': _snowman},
+  **{'umbrella': _umbrella},
 }

@@ -43,9 +43,9 @@ def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
     [
       optax.schedules.linear_schedule(0.0, 1.0, 100),
       optax.schedules.constant_schedule(1.0),
-      optax.schedules.linear_schedule(1.0, 0.0, int(steps * 0.6)),
+      optax.schedules.linear_schedule(1.0, 0.0, int(steps * 0.7)),
     ],
-    [100, steps - int(steps * 0.6)],
+    [100, steps - int(steps * 0.7)],
   )
   stacked = optax.contrib.MuonDimensionNumbers(1, 2)
 
@@ -59,7 +59,7 @@ def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
     optax.clip_by_global_norm(1.0),
     optax.contrib.muon(
       lambda step: rate * schedule(step),
-      adam_learning_rate=lambda step: 0.15 * rate * schedule(step),
+      adam_learning_rate=lambda step: 0.3 * rate * schedule(step),
       muon_weight_dimension_numbers=dimensions,
       consistent_rms=0.2,
     ),
@@ -87,12 +87,12 @@ def main(_):
   keys = jax.random.split(jax.random.key(flags.FLAGS.seed + 1), total)
   source = batches(vocabulary, flags.FLAGS.seed, flags.FLAGS.batch)
   for i, (pictures, captions) in enumerate(itertools.islice(source, total)):
-    keep = jnp.float32(min(0.998, i / (i + 10)))
+    keep = jnp.float32(min(0.995, i / (i + 10)))
     params, average, state, value = step(params, average, state, pictures, captions, keys[i], keep)
     losses.append(float(value))
     if i % 100 == 99 or i == total - 1:
       print(f'{i + 1}/{total} loss {np.mean(losses[-100:]):.4f} {time.monotonic() - began:.0f}s', flush=True)
-    if i % 500 == 499 or i == total - 1:
+    if i % 250 == 249 or i == total - 1:
       weights.save(average, shape, vocabulary, pathlib.Path(flags.FLAGS.out))
 
 
@@ -101,5 +101,5 @@ if __name__ == '__main__':
   flags.DEFINE_integer('steps', STEPS, 'Updates.')
   flags.DEFINE_integer('batch', BATCH, 'Scenes per update.')
   flags.DEFINE_integer('seed', 0, 'Of everything random.')
-  flags.DEFINE_float('rate', 0.01, "Muon's learning rate; AdamW has 0.15 of it.")
+  flags.DEFINE_float('rate', 0.01, "Muon's learning rate; AdamW has 0.3 of it.")
   app.run(main)

@@ -71,9 +71,9 @@ class Painter(nnx.Module):
     keys = jax.random.split(key, 9)
     d = shape.width
     self.enter = _matrix(keys[0], shape.values, d)
-    self.places = nnx.Param(jax.random.normal(keys[1], (shape.patches, d)) * 0.3)
-    self.words = nnx.Param(jax.random.normal(keys[2], (shape.vocabulary, d)) * 0.3)
-    self.order = nnx.Param(jax.random.normal(keys[3], (words.LENGTH, d)) * 0.3)
+    self.places = nnx.Param(jax.random.normal(keys[1], (shape.patches, d)))
+    self.words = nnx.Param(jax.random.normal(keys[2], (shape.vocabulary, d)))
+    self.order = nnx.Param(jax.random.normal(keys[3], (words.LENGTH, d)) * 0.5)
     self.time_in = _matrix(keys[4], _WAVES * 2, d)
     self.time_out = _matrix(keys[5], d, d)
     self.modulation = _matrix(keys[6], d, 6 * d, 0.1)
@@ -102,7 +102,7 @@ def predict(params: Painter, shape: Shape, noisy: Array, time: Array, caption: A
   known = (caption != words.NOTHING)[..., None]
   tokens = params.words[...][caption] + params.order[...]
   pooled = jnp.sum(jnp.where(known, params.words[...][caption], 0.0), 1)
-  condition = _time(params, time) + pooled
+  condition = _time(params, time) + 0.5 * pooled
   shared = jax.nn.silu(condition) @ params.modulation[...]
   x = _to_patches(noisy, shape) @ params.enter[...] + params.places[...]
   x = jnp.concatenate([tokens, x], 1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-LENGTH = 14  # tokens of a caption; further ones are cut
+LENGTH = 12  # tokens of a caption; further ones are cut
 NOTHING = 0  # fills a caption up, and is the whole caption where none is given
 
 

@@ -51,7 +51,7 @@ class Reply:
     try:
       return jsonlib.loads(self.body)
     except (ValueError, RecursionError) as error:
-      raise ServiceFault('garbage', f'{_place(self.url)} answered with something that is not JSON.') from error
+      raise ServiceFault('garbage', f'{_place(self.url)} answered with no JSON.') from error
 
 
 class Http:

@@ -1,4 +1,4 @@
-"""Every remote provider against a server that speaks its protocol, through all that a network does to calls."""
+"""Every remote provider against a server that speaks its protocol, through all that networks do to calls."""
 
 import asyncio
 import base64
@@ -277,7 +277,7 @@ def test_no_picture_is_fetched_from_where_none_may_be(name):
     'http://2130706433/',
     'http://x:1@y/',
   ):
-    outcome, server, _ = call(kind, lambda ask, url: kind.good(target, b''), rules=Rules())
+    outcome, server, _ = call(kind, lambda ask, url, to=target: kind.good(to, b''), rules=Rules())
     assert outcome.fault == 'environment' and outcome.image is None
     assert [ask.path for ask in server.asks if ask.path == '/picture'] == []
 
@@ -447,7 +447,7 @@ def test_code_that_fails_remotely_is_told_apart_from_a_server_that_does():
     'spoilt': reply({'status': 'Finished'}, {'note.json': b64(b'nonsense')}),
   }
   for words, act in acts.items():
-    outcome, _, _ = call(kind, lambda ask, url: act)
+    outcome, _, _ = call(kind, lambda ask, url, said=act: said)
     assert (outcome.status, outcome.fault) == ('failed', 'policy') and words in outcome.error
   outcome, _, _ = call(kind, lambda ask, url: reply(None, status='SandboxError'))
   assert outcome.fault == 'environment'

@@ -1,6 +1,6 @@
 """Scenes that the built-in painter can paint, and their captions in words.
 
-A caption names a subject with colour, size and number, perhaps a second one beside it, and a place, a time,
+A caption names a subject with colour and number, perhaps a second one beside it, and a place, a time,
 something in the sky and a style. What a caption leaves out is open: each painting decides it for itself.
 """
 
@@ -9,12 +9,11 @@ import random
 import zlib
 
 SUBJECTS = (
-  *('house', 'castle', 'lighthouse', 'tree', 'flower', 'mushroom', 'cactus', 'boat', 'fish', 'cat'),
-  *('rabbit', 'bird', 'car', 'balloon', 'rocket', 'robot', 'ghost', 'snowman', 'umbrella', 'butterfly'),
+  *('house', 'castle', 'tree', 'flower', 'mushroom', 'cactus', 'boat', 'fish', 'cat', 'rabbit', 'bird'),
+  *('car', 'balloon', 'rocket', 'ghost', 'snowman', 'umbrella'),
 )
 COLOURS = ('red', 'orange', 'yellow', 'green', 'blue', 'purple', 'pink', 'white', 'black')
-COUNTS = ('one', 'two', 'three')
-SIZES = ('', 'tiny', 'giant')
+COUNTS = ('one', 'two')
 PLACES = {
   'sea': 'by the sea',
   'hill': 'on a hill',
@@ -36,7 +35,7 @@ SIDES = {'left': 'on the left', 'right': 'on the right'}
 
 # Further words for the same things.
 SYNONYMS = {
-  **{'cottage': 'house', 'home': 'house', 'tower': 'lighthouse', 'palace': 'castle', 'fortress': 'castle'},
+  **{'cottage': 'house', 'home': 'house', 'palace': 'castle', 'fortress': 'castle'},
   **{'rose': 'flower', 'tulip': 'flower', 'oak': 'tree', 'pine': 'tree', 'toadstool': 'mushroom'},
   **{'ship': 'boat', 'sailboat': 'boat', 'kitten': 'cat', 'bunny': 'rabbit', 'hare': 'rabbit'},
   **{
@@ -50,7 +49,7 @@ SYNONYMS = {
   **{'ocean': 'sea', 'beach': 'sea', 'lake': 'sea', 'field': 'meadow', 'grass': 'meadow', 'dune': 'desert'},
   **{'winter': 'snow', 'snowy': 'snow', 'snowfield': 'snow', 'dusk': 'sunset', 'dawn': 'sunset'},
   **{'evening': 'sunset', 'midnight': 'night', 'noon': 'day', 'sunny': 'sun', 'cloudy': 'cloud'},
-  **{'starry': 'star', 'small': 'tiny', 'little': 'tiny', 'huge': 'giant', 'big': 'giant', 'large': 'giant'},
+  **{'starry': 'star'},
   **{
     'snowmen': 'snowman',
     'pair': 'two',
@@ -69,7 +68,6 @@ class Scene:
     subject: one of `SUBJECTS`.
     colour: one of `COLOURS`; what the subject is mainly coloured with.
     count: how many subjects; 1 where there is another.
-    size: one of `SIZES`.
     other: a second subject at the right of the first, or ''.
     other_colour: its colour.
     place: key of `PLACES`.
@@ -82,7 +80,6 @@ class Scene:
   subject: str
   colour: str
   count: int = 1
-  size: str = ''
   other: str = ''
   other_colour: str = ''
   place: str = ''
@@ -107,7 +104,7 @@ def _held(pair: str, one_in: int) -> bool:
 
 def vocabulary() -> dict[str, int]:
   """Every word of captions → its id above 0; synonyms share one."""
-  words = (*SUBJECTS, *COLOURS, *COUNTS, *SIZES, *PLACES, *TIMES, *SKIES, *STYLES, *SIDES)
+  words = (*SUBJECTS, *COLOURS, *COUNTS, *PLACES, *TIMES, *SKIES, *STYLES, *SIDES)
   known = {word: i + 1 for i, word in enumerate(word for word in words if word)}
   return known | {word: known[meaning] for word, meaning in SYNONYMS.items()}
 
@@ -126,27 +123,26 @@ def _any(rng: random.Random) -> Scene:
 
   subject = rng.choice(SUBJECTS)
   other = perhaps([s for s in SUBJECTS if s != subject], 0.25)
-  count = 1 if other else rng.choice((1, 1, 1, 2, 3))
+  count = 1 if other else rng.choice((1, 1, 1, 2))
   return Scene(
     subject=subject,
     colour=perhaps(COLOURS, 0.9),
     count=count,
-    size='' if other or count > 1 else perhaps(SIZES, 0.3),
     other=other,
     other_colour=perhaps(COLOURS, 0.9) if other else '',
     place=perhaps(PLACES, 0.7),
     time=perhaps(TIMES, 0.5),
     sky=perhaps(SKIES, 0.35),
     style=perhaps(STYLES, 0.2),
-    side='' if other or count > 1 else perhaps(SIDES, 0.3),
+    side='' if other or count > 1 else perhaps(SIDES, 0.4),
   )
 
 
 def caption(scene: Scene) -> str:
   """A scene in words, with its article: `two red boats by the sea at night, in pastel`."""
-  what = _noun(scene.count, scene.size, scene.colour, scene.subject)
+  what = _noun(scene.count, scene.colour, scene.subject)
   if scene.other:
-    what += f' and {_noun(1, "", scene.other_colour, scene.other)}'
+    what += f' and {_noun(1, scene.other_colour, scene.other)}'
   where = (
     SIDES.get(scene.side, ''),
     PLACES.get(scene.place, ''),
@@ -157,8 +153,8 @@ def caption(scene: Scene) -> str:
   return ' '.join(part for part in (what, *where) if part)
 
 
-def _noun(count: int, size: str, colour: str, subject: str) -> str:
-  described = ' '.join(word for word in (size, colour, subject) if word)
+def _noun(count: int, colour: str, subject: str) -> str:
+  described = ' '.join(word for word in (colour, subject) if word)
   if count > 1:
     return f'{COUNTS[count - 1]} {_plural(described)}'
   return f'{"an" if described[0] in "aeiou" else "a"} {described}'
