@@ -64,7 +64,8 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
   if config.policy.rebuild and not (folder / 'done').exists():
-    rebuild.make(folder, config.policy.rebuild, seed=config.seed)
+    painted = 'diffusion' in config.tools.names
+    rebuild.make(folder, config.policy.rebuild, seed=config.seed, painted=painted)
     files.write_atomically(folder / 'done', b'')
 
 

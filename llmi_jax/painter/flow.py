@@ -17,8 +17,8 @@ _SHARES = (0.4, 0.25, 0.2, 0.15)  # of training at each of these times; no other
 def loss(params: Painter, shape: Shape, pictures: Array, captions: Array, key: Array) -> Array:
   """Mean squared error of the predicted pictures, at the times that painting uses.
 
-  In a few steps, what counts is to see the whole picture in the noise: so the error is that of the picture, not
-  that of the velocity, whose weight 1 / (1 − time)² would go to details.
+  In a few steps, what counts is to see the whole picture in the noise: so the error is that of the picture,
+  not that of the velocity, whose weight 1 / (1 − time)² would go to details.
 
   Args:
     params: the weights.

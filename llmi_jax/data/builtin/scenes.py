@@ -42,7 +42,6 @@ SYNONYMS = {
     'sparrow': 'bird',
     'automobile': 'car',
     'spaceship': 'rocket',
-    'android': 'robot',
     'parasol': 'umbrella',
   },
   **{'scarlet': 'red', 'crimson': 'red', 'golden': 'yellow', 'emerald': 'green', 'violet': 'purple'},
@@ -107,6 +106,25 @@ def vocabulary() -> dict[str, int]:
   words = (*SUBJECTS, *COLOURS, *COUNTS, *PLACES, *TIMES, *SKIES, *STYLES, *SIDES)
   known = {word: i + 1 for i, word in enumerate(word for word in words if word)}
   return known | {word: known[meaning] for word, meaning in SYNONYMS.items()}
+
+
+def phrases(split: str) -> tuple[str, ...]:
+  """What tasks of a split ask to be painted: a coloured subject, some in a place or at a time.
+
+  The painter itself never saw a pair of subject and colour of the test split; no pair stands in two splits.
+  """
+  found = []
+  for subject in SUBJECTS:
+    for colour in COLOURS:
+      pair = Scene(subject, colour)
+      crc = zlib.crc32(f'{colour} {subject}'.encode())
+      if split != ('test' if pair.held_out else 'validation' if crc % 8 == 0 else 'train'):
+        continue
+      places = [place for place in PLACES if not _held(f'{subject} {place}', 10)]
+      open_place = dataclasses.replace(pair, place=places[crc % len(places)])
+      timed = dataclasses.replace(pair, time=('night', 'sunset')[crc % 2])
+      found += [caption(pair), caption(open_place), caption(timed)]
+  return tuple(found)
 
 
 def draw(rng: random.Random, *, held_out: bool = False) -> Scene:
