@@ -100,11 +100,11 @@ def predict(params: Painter, shape: Shape, noisy: Array, time: Array, caption: A
   """
   batch = noisy.shape[0]
   known = (caption != words.NOTHING)[..., None]
-  tokens = params.words[...][caption] + params.order[...]
+  tokens = params.words[...][caption] + params.order[...][None]
   pooled = jnp.sum(jnp.where(known, params.words[...][caption], 0.0), 1)
   condition = _time(params, time) + 0.5 * pooled
   shared = jax.nn.silu(condition) @ params.modulation[...]
-  x = _to_patches(noisy, shape) @ params.enter[...] + params.places[...]
+  x = _to_patches(noisy, shape) @ params.enter[...] + params.places[...][None]
   x = jnp.concatenate([tokens, x], 1)
   # Empty caption places are not attended to; patches always are.
   seen = jnp.concatenate([known[..., 0], jnp.ones((batch, shape.patches), bool)], 1)
@@ -117,7 +117,7 @@ def predict(params: Painter, shape: Shape, noisy: Array, time: Array, caption: A
 
 
 def _block(block: Block, shape: Shape, x: Array, shared: Array, seen: Array) -> Array:
-  parts = jnp.split((shared + block.modulation[...])[:, None], 6, -1)
+  parts = jnp.split((shared + block.modulation[...][None])[:, None], 6, -1)
   shift, scale, gate, shift_up, scale_up, gate_up = parts
   x = x + (1 + gate) * _attend(block, shape, _norm(x) * (1 + scale) + shift, seen)
   up = (_norm(x) * (1 + scale_up) + shift_up) @ block.up[...]
@@ -140,7 +140,7 @@ def _norm(x: Array) -> Array:
 
 def _time(params: Painter, time: Array) -> Array:
   """[B] → [B, D]."""
-  angles = time[:, None] * (2.0 ** (jnp.arange(_WAVES, dtype=time.dtype) * 0.5))
+  angles = time[:, None] * (2.0 ** (jnp.arange(_WAVES, dtype=time.dtype)[None] * 0.5))
   waves = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
   return jax.nn.silu(waves @ params.time_in[...]) @ params.time_out[...]
 
