@@ -64,7 +64,7 @@ def _closed(scene: Scene, rng: random.Random) -> Scene:
 def _cast(scene: Scene, side: int, rng: random.Random):
   """(kind, colour, centre x, foot y, size) of each thing, left to right.
 
-  All have one size and stand whole patches apart, so that the network meets the same patches in every place.
+  All have one size and stand whole patches apart, so that the network meets the same patches in each place.
   """
   kinds = [(scene.subject, scene.colour)] * scene.count
   if scene.other:

@@ -1,7 +1,7 @@
 """Trains the built-in painter on drawn scenes and writes its weights.
 
     XLA_FLAGS=--xla_cpu_multi_thread_eigen=false nice taskset -c 0 \\
-      python -m experiments.painter.train --steps=6000 --out=llmi_jax/assets/painter
+      python -m experiments.painter.train --out=llmi_jax/assets/painter
 
 About forty minutes on one core. Scenes with a held-out pair of subject and colour or place are never drawn.
 The weights that count are an average over the last steps, kept in half precision.
@@ -24,7 +24,7 @@ from llmi_jax.painter import flow, words
 from llmi_jax.painter.network import Painter, Shape
 from llmi_jax.weights import painter as weights
 
-STEPS, BATCH = 6000, 32
+STEPS, BATCH = 12_000, 16
 
 
 def batches(vocabulary: dict[str, int], seed: int, size: int):

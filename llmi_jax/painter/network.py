@@ -32,8 +32,8 @@ class Shape:
 
   vocabulary: int
   side: int = 64
-  patch: int = 8
-  width: int = 144
+  patch: int = 16
+  width: int = 128
   layers: int = 6
   heads: int = 4
 
@@ -79,7 +79,9 @@ class Painter(nnx.Module):
     self.modulation = _matrix(keys[6], d, 6 * d, 0.1)
     stacked = jax.vmap(lambda k: Block(shape, k))(jax.random.split(keys[7], shape.layers))
     self.blocks: Any = nnx.data(stacked)
-    self.leave = nnx.Param(jnp.zeros((d, shape.values)))
+    # More pixels than the stream is wide: a patch is drawn by a layer of its own.
+    self.sketch = _matrix(keys[8], d, 4 * d)
+    self.leave = nnx.Param(jnp.zeros((4 * d, shape.values)))
 
 
 _WAVES = 16
@@ -113,7 +115,8 @@ def predict(params: Painter, shape: Shape, noisy: Array, time: Array, caption: A
     return _block(block, shape, x, shared, seen), None
 
   x, _ = jax.lax.scan(layer, x, params.blocks, unroll=shape.layers)
-  return _from_patches(_norm(x[:, words.LENGTH :]) @ params.leave[...], shape)
+  sketched = jnp.square(jax.nn.relu(_norm(x[:, words.LENGTH :]) @ params.sketch[...]))
+  return _from_patches(sketched @ params.leave[...], shape)
 
 
 def _block(block: Block, shape: Shape, x: Array, shared: Array, seen: Array) -> Array:
