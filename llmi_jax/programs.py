@@ -50,7 +50,7 @@ def sampler(config: DecoderConfig, sizes: EngineConfig) -> loop.Model:
   return loop.Model(prefill, decode, decoder.unembed, empty)
 
 
-def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: bool = False) -> Policy:
+def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Remat = 'none') -> Policy:
   """The functions that an update calls; parameters are stacked."""
 
   def respond(model, prompt, prompt_len, tokens, length):

@@ -7,19 +7,20 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vision:
-  """One distinct picture, patched for a vision tower.
+  """One distinct picture, cut into patches for a vision tower.
 
   Attributes:
     sha256: the picture's identity; equal pictures share one `Vision`.
-    patches: [n, d] float32, padded to a bucket.
-    count: how many rows of `patches` are real.
-    grid: (t, h, w) in patches.
+    patches: [n, d] float32, unit by unit: the merge×merge patches of what becomes one image token lie
+      together, units run row by row, patches in a unit too.
+    grid: (1, h, w) in patches; n = h·w.
+    tokens: how many image tokens stand for it, n / merge².
   """
 
   sha256: str
   patches: np.ndarray
-  count: int
   grid: tuple[int, int, int]
+  tokens: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -24,7 +24,8 @@ class Prefix(NamedTuple):
   """What the rows of a group share.
 
   Attributes:
-    kv: a tuple of `KV` over layers, or one `KV` with stacked layers: [P, K, S, H] per layer.
+    kv: in the model's form: a tuple over a view's layers, or over spans of tuples over their patterns of `KV`
+      with stacked layers; [P, K, S, H] per layer.
     length: [P] int32, live slots.
   """
 
@@ -36,12 +37,12 @@ class Suffix(NamedTuple):
   """What each row wrote itself.
 
   Attributes:
-    kv: a tuple over layers of [B, K, S, H].
+    kv: in the model's form, as a prefix's; [B, K, S, H] per layer.
     clock: scalar int32, steps so far; this step writes slot `clock % S`.
     age: [B] int32, tokens of the row's response that are already stored.
   """
 
-  kv: tuple[KV, ...]
+  kv: Any
   clock: Array
   age: Array
 
@@ -63,16 +64,36 @@ def empty_suffix(layers: int, rows: int, kv_heads: int, slots: int, head_dim: in
   return Suffix(kv, jnp.zeros((), jnp.int32), jnp.zeros((rows,), jnp.int32))
 
 
-def write(kv: KV, k: Array, v: Array, clock: Array) -> KV:
-  """Stores one token per row (k, v: [B, K, 1, H]) at the ring's present slot."""
-  at = (0, 0, clock % kv.k.shape[2], 0)
-  return KV(
-    jax.lax.dynamic_update_slice(kv.k, k.astype(kv.k.dtype), at),
-    jax.lax.dynamic_update_slice(kv.v, v.astype(kv.v.dtype), at),
-  )
+def write(kv: KV, new: KV, *, clock: Array, layer: Array | None = None) -> tuple[KV, KV]:
+  """Stores one token per row (`new`: [B, K, 1, H]) at the ring's present slot.
+
+  Args:
+    kv: of one layer, or of stacked layers.
+    new: what to store.
+    clock: steps so far.
+    layer: which of the stacked layers.
+
+  Returns:
+    The layer's keys and values as attention reads them, and all that is carried on.
+  """
+
+  def put(old: Array, one: Array) -> Array:
+    at = (0, 0, clock % old.shape[-2], 0)
+    one = one.astype(old.dtype)
+    return jax.lax.dynamic_update_slice(
+      old, one if layer is None else one[None], at if layer is None else (layer, *at)
+    )
+
+  kept = jax.tree.map(put, kv, new)
+  if layer is None:
+    return kept, kept
+  read = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, layer, 0, keepdims=False), kept)
+  return read, kept
 
 
-def live(clock: Array, age: Array, slots: int) -> Array:
-  """[B, S] bool: slots that a row may read in this step, the one being written included."""
-  behind = jnp.mod(clock - jnp.arange(slots), slots)
-  return behind[None, :] <= age[:, None]
+def behind(clock: Array, slots: int) -> Array:
+  """[S]: how many steps ago each slot was written; 0 for the one written in this step.
+
+  A row of age a may read the slots up to a steps behind.
+  """
+  return jnp.mod(clock - jnp.arange(slots), slots)

@@ -1,73 +1,43 @@
-"""A decoder of the Qwen3 kind: RMS norm, grouped-query attention with normed queries and keys, SwiGLU.
+"""A decoder of the Qwen kinds, as immutable pytrees: `forward`, `unembed` and the view that generation uses.
 
-Layers are stacked: every parameter of `Decoder.blocks` carries a leading axis L and `lax.scan` runs over
-it. `decode_view` unstacks them for generation, where a scan would copy weights and cache at every token.
+Layers of like kind are stacked and run by `lax.scan`, span by span (see `spans`). `decode_view` unstacks them
+for generation, where a scan would copy weights at every token; where a second copy of the weights does not
+fit, the stacked form decodes too, its cache carried through the scan.
 """
 
-from typing import Any
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from llmi_jax.models import cache as caches
-from llmi_jax.models import rope
+from llmi_jax.models import grouped, rope
 from llmi_jax.models.attention import Part, attend
+from llmi_jax.models.blocks import Block, feed_forward, output, qkv, rms_norm
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
+from llmi_jax.models.linear import normal
+from llmi_jax.models.sharding import Layout, constrain
+from llmi_jax.models.spans import Span, spans
+from llmi_jax.models.vision import VisionTower, features
+from llmi_jax.models.vision_layout import Pictures
 
-INIT_SCALE = 0.02
-
-
-def _normal(key: Array, *shape: int) -> nnx.Param:
-  return nnx.Param(jax.random.normal(key, shape) * INIT_SCALE)
-
-
-def rms_norm(x: Array, scale: Array, eps: float) -> Array:
-  """x / rms(x) · scale, in float32, returned in x's dtype."""
-  wide = x.astype(jnp.float32)
-  normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
-  return normed.astype(x.dtype) * jnp.expand_dims(scale, range(x.ndim - 1))
-
-
-class Attention(nnx.Module):
-  """Projections and head norms of one layer."""
-
-  def __init__(self, config: DecoderConfig, key: Array):
-    keys = jax.random.split(key, 4)
-    queries, keys_values = config.heads * config.head_dim, config.kv_heads * config.head_dim
-    self.q = _normal(keys[0], config.width, queries)
-    self.k = _normal(keys[1], config.width, keys_values)
-    self.v = _normal(keys[2], config.width, keys_values)
-    self.o = _normal(keys[3], queries, config.width)
-    if config.qk_norm:
-      self.q_norm = nnx.Param(jnp.ones(config.head_dim))
-      self.k_norm = nnx.Param(jnp.ones(config.head_dim))
+# none        keep every activation
+# full        keep layer inputs only
+# dots        keep results of matrix products
+# attention   keep what attention returned
+Remat = Literal['none', 'full', 'dots', 'attention']
+UNBOUNDED = np.iinfo(np.int32).max
 
 
-class Mlp(nnx.Module):
-  """SwiGLU."""
-
-  def __init__(self, config: DecoderConfig, key: Array):
-    keys = jax.random.split(key, 3)
-    self.gate = _normal(keys[0], config.width, config.ff)
-    self.up = _normal(keys[1], config.width, config.ff)
-    self.down = _normal(keys[2], config.ff, config.width)
-
-  def __call__(self, x: Array) -> Array:
-    return (jax.nn.silu(x @ self.gate[...]) * (x @ self.up[...])) @ self.down[...]
-
-
-class Block(nnx.Module):
-  """One layer."""
-
-  def __init__(self, config: DecoderConfig, key: Array):
-    first, second = jax.random.split(key)
-    self.attention_norm = nnx.Param(jnp.ones(config.width))
-    self.attention = Attention(config, first)
-    self.mlp_norm = nnx.Param(jnp.ones(config.width))
-    self.mlp = Mlp(config, second)
+def layer_spans(config: DecoderConfig) -> tuple[Span, ...]:
+  """The spans of a decoder's layers; a pattern's entries say whether a layer is sparse."""
+  return spans([config.sparse(layer) for layer in range(config.layers)])
 
 
 class Decoder(nnx.Module):
@@ -75,58 +45,86 @@ class Decoder(nnx.Module):
 
   Attributes:
     embedding: [V, D].
-    blocks: a `Block` whose parameters are stacked over L, or a tuple of L blocks (see `decode_view`).
+    spans: a tuple over spans of tuples over their pattern of a `Block` stacked over the span's repeats.
     norm: [D].
     head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
   """
 
   def __init__(self, config: DecoderConfig, key: Array):
-    first, second, third = jax.random.split(key, 3)
-    self.embedding = _normal(first, config.vocab, config.width)
-    stacked = jax.vmap(lambda k: Block(config, k))(jax.random.split(second, config.layers))
-    self.blocks: Any = nnx.data(stacked)
+    first, second, third, fourth = jax.random.split(key, 4)
+    self.embedding = normal(first, config.vocab, config.width)
+    keys = jax.random.split(second, config.layers)
+    self.spans: Any = nnx.data(tuple(_stacked(config, span, keys) for span in layer_spans(config)))
     self.norm = nnx.Param(jnp.ones(config.width))
     if not config.tied:
-      self.head = _normal(third, config.width, config.vocab)
+      self.head = normal(third, config.width, config.vocab)
+    if config.vision is not None:
+      self.tower = VisionTower(config.vision, fourth)
 
 
-def _project(x: Array, weight: Array, heads: int) -> Array:
-  """[B, T, D] → [B, heads, T, H]."""
-  b, t, _ = x.shape
-  return (x @ weight).reshape(b, t, heads, -1).transpose(0, 2, 1, 3)
+def _stacked(config: DecoderConfig, span: Span, keys: Array) -> tuple[Block, ...]:
+  def place(i: int) -> Block:
+    layers = np.array([span.layer(repeat, i) for repeat in range(span.repeats)])
+    return jax.vmap(lambda key: Block(config, key, bool(span.pattern[i])))(keys[layers])
+
+  return tuple(place(i) for i in range(len(span.pattern)))
 
 
-def _qkv(block: Block, x: Array, angles: tuple[Array, Array], config: DecoderConfig):
-  """Rotated queries and keys, and values, of a normed input."""
-  layer = block.attention
-  q = _project(x, layer.q[...], config.heads)
-  k = _project(x, layer.k[...], config.kv_heads)
-  v = _project(x, layer.v[...], config.kv_heads)
-  if config.qk_norm:
-    q = rms_norm(q, layer.q_norm[...], config.norm_eps)
-    k = rms_norm(k, layer.k_norm[...], config.norm_eps)
-  return rope.rotate(q, *angles), rope.rotate(k, *angles), v
+class View(nnx.Module):
+  """The same parameters for generation.
+
+  Attributes:
+    embedding: [V, D].
+    layers: a tuple of L `Block`s.
+    norm: [D].
+    head: [D, V], absent where the embedding is tied.
+    tower: of a model that sees.
+  """
+
+  def __init__(self, model: Decoder):
+    self.embedding, self.norm = model.embedding, model.norm
+    if hasattr(model, 'head'):
+      self.head = model.head
+    if hasattr(model, 'tower'):
+      self.tower = model.tower
+    layers = []
+    for places in model.spans:
+      for repeat in range(places[0].attention_norm.shape[0]):
+        layers += [jax.tree.map(lambda leaf, r=repeat: leaf[r], stacked) for stacked in places]
+    self.layers: Any = nnx.data(tuple(layers))
 
 
-def _block(block: Block, x: Array, angles, config: DecoderConfig, read):
-  """One layer; `read(q, k, v) -> (attended, kept)` decides what is attended to and what is kept."""
-  normed = rms_norm(x, block.attention_norm[...], config.norm_eps)
-  attended, kept = read(*_qkv(block, normed, angles, config))
-  b, n, t, h = attended.shape
-  x = x + attended.transpose(0, 2, 1, 3).reshape(b, t, n * h) @ block.attention.o[...]
-  return x + block.mlp(rms_norm(x, block.mlp_norm[...], config.norm_eps)), kept
+class Vision(NamedTuple):
+  """Pictures and where they stand.
+
+  Attributes:
+    pictures: M distinct ones, laid out for the tower; it runs once for each.
+    rows: [B, T] int32: at an image token, its row among the features of all pictures, [M·U, D]; -1 elsewhere.
+  """
+
+  pictures: Pictures
+  rows: Array
+
+
+def decode_view(model: Decoder, dtype: Any = None) -> View:
+  """The parameters for generation: layers unstacked, everything cast to `dtype`."""
+  return View(model if dtype is None else jax.tree.map(lambda leaf: leaf.astype(dtype), model))
 
 
 def forward(
-  model: Decoder,
+  model: Decoder | View,
   tokens: Array,
   positions: Array,
   lengths: Array,
   cache: Cache | None = None,
+  vision: Vision | None = None,
   *,
   config: DecoderConfig,
   unroll: int | bool = 1,
-  remat: bool = False,
+  remat: Remat = 'none',
+  experts: grouped.Kind = 'blocks',
+  layout: Layout | None = None,
 ) -> tuple[Array, Any, dict[str, Array]]:
   """Runs the decoder.
 
@@ -134,94 +132,186 @@ def forward(
   group's prefix. With a suffix as well (T = 1), the row's new token is stored and reads what is stored.
 
   Args:
-    model: parameters.
+    model: parameters, stacked or as a view.
     tokens: [B, T] int32, right-padded.
-    positions: [B, T] int32.
-    lengths: [B] int32, live tokens per row; ignored when decoding.
-    cache: None, a prefix, or a prefix and a suffix.
+    positions: [B, T] int32, or [3, B, T] for M-RoPE.
+    lengths: [B] int32, live tokens per row; a decoding row of length 0 is idle.
+    cache: None, a prefix, or a prefix and a suffix; its form is the model's.
+    vision: pictures in these tokens.
     config: static numbers.
     unroll: layers per scan iteration (True: all); more is faster to run and slower to compile.
-    remat: whether the backward pass recomputes each layer instead of keeping its activations.
+    remat: what the backward pass keeps; see `Remat`.
+    experts: how experts are multiplied; see `grouped`.
+    layout: mesh and rules; None on one device.
 
   Returns:
-    hidden [B, T, D] after the final norm; the new `Suffix` when decoding, else the `KV` of these tokens
-    (stacked or a tuple over layers, as the blocks are; dropped by the compiler where unused); an empty
-    dict for diagnostics.
+    hidden [B, T, D] after the final norm; the new `Suffix` when decoding, else the `KV` of these tokens in
+    the model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
+    `router_chosen` and `router_probability` [L', B, E] over the L' sparse layers, empty for dense models.
   """
   x = model.embedding[...][tokens]
-  angles = rope.angles(positions, config.head_dim, config.rope_theta)
+  if vision is not None:
+    x = _insert(x, model.tower, vision, config, remat)
+  x = constrain(x, layout, 'batch', 'tokens', None)
+  angles = rope.angles(positions, config.head_dim, config.rope, None if cache else lengths)
+  live = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
+  finish = partial(feed_forward, live=live, config=config, experts=experts, layout=layout)
+  project = partial(qkv, angles=angles, config=config, layout=layout)
   if cache is not None and cache.suffix is not None:
-    x, kept = _decode(model, x, angles, cache.prefix, cache.suffix, config)
+    x, kept = _decode(model, x, cache.prefix, cache.suffix, project, finish, config)
+    routings = []
   else:
     prefix = cache.prefix if cache is not None else None
-    x, kept = _attend(model.blocks, x, angles, lengths, prefix, config, unroll, remat)
-  return rms_norm(x, model.norm[...], config.norm_eps), kept, {}
+    layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout)
+    x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat)
+  return rms_norm(x, model.norm[...], config.norm_eps), kept, _diagnostics(routings)
 
 
-def _attend(blocks, x, angles, lengths, prefix: Prefix | None, config, unroll, remat):
-  t = x.shape[1]
-  causal = jnp.tril(jnp.ones((t, t), bool))[None, None]
-  own = causal & (jnp.arange(t)[None] < lengths[:, None])[:, None, None]
-
-  def layer(x, inputs):
-    block, shared = inputs
-
-    def read(q, k, v):
-      parts = [Part(k, v, own)]
-      if prefix is not None:
-        parts.insert(0, Part(shared.k, shared.v, _prefix_mask(prefix, shared.k.shape[2])))
-      return attend(q, parts), KV(k, v)
-
-    return _block(block, x, angles, config, read)
-
-  shared = prefix.kv if prefix is not None else None
-  if isinstance(blocks, tuple):
-    kept = []
-    for pair in zip(blocks, shared or [None] * len(blocks)):
-      x, kv = layer(x, pair)
-      kept.append(kv)
-    return x, tuple(kept)
-  if remat:
-    layer = jax.checkpoint(layer, prevent_cse=False)
-  return jax.lax.scan(layer, x, (blocks, shared), unroll=unroll)
+def _insert(x: Array, tower, vision: Vision, config: DecoderConfig, remat: Remat) -> Array:
+  """Puts features in the place of image tokens."""
+  assert config.vision is not None
+  found = features(tower, config.vision, vision.pictures, remat=remat != 'none')
+  found = found.reshape(-1, found.shape[-1]).astype(x.dtype)
+  return jnp.where(vision.rows[..., None] >= 0, found[jnp.maximum(vision.rows, 0)], x)
 
 
-def _prefix_mask(prefix: Prefix, slots: int) -> Array:
+def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layout):
+  """One layer as a function of (x, block, the prefix's KV, window), with what attention may read."""
+  index = jnp.arange(t)
+  distance = (index[:, None] - index[None])[None, None]
+  own = (distance >= 0) & (index[None] < lengths[:, None])[:, None, None]
+
+  def reachable(mask, distance, window):
+    return mask if window is None else mask & (distance < window)
+
+  def layer(x, block, shared, window):
+    q, k, v = project(block, x)
+    parts = [Part(k, v, reachable(own, distance, window))]
+    if prefix is not None:
+      slots = shared.k.shape[2]
+      before = (
+        prefix.length[:, None, None, None] + index[None, None, :, None] - jnp.arange(slots)[None, None, None]
+      )
+      parts.insert(0, Part(shared.k, shared.v, reachable(_stored(prefix, slots), before, window)))
+    attended = checkpoint_name(attend(q, parts), 'attended')
+    x = output(block, x, attended)
+    x, routing = finish(block, x)
+    return constrain(x, layout, 'batch', 'tokens', None), (KV(k, v), routing)
+
+  return layer
+
+
+def _stored(prefix: Prefix, slots: int) -> Array:
   """[P, 1, 1, S]."""
   return (jnp.arange(slots)[None] < prefix.length[:, None])[:, None, None]
 
 
-def _decode(model, x, angles, prefix: Prefix, suffix: Suffix, config):
-  slots = suffix.kv[0].k.shape[2]
-  readable = caches.live(suffix.clock, suffix.age, slots)[:, None, None, :]
+def _run(model, x, prefix: Prefix | None, layer, config: DecoderConfig, unroll, remat: Remat):
+  """All layers; returns x, the keys and values in the model's form, and routings of sparse layers."""
+  layer = _rematerialized(layer, remat)
+  if isinstance(model, View):
+    kept, routings = [], []
+    for i, block in enumerate(model.layers):
+      shared = prefix.kv[i] if prefix is not None else None
+      x, (kv, routing) = layer(x, block, shared, _window(config, i))
+      kept.append(kv)
+      routings += [jax.tree.map(lambda leaf: leaf[None], routing)] if routing is not None else []
+    return x, tuple(kept), routings
+  kept, routings = [], []
+  for number, (span, places) in enumerate(zip(layer_spans(config), model.spans)):
+
+    def body(x, inputs):
+      made = []
+      for block, shared, window in zip(*inputs):
+        x, out = layer(x, block, shared, window)
+        made.append(out)
+      return x, tuple(made)
+
+    shared = prefix.kv[number] if prefix is not None else (None,) * len(places)
+    x, made = jax.lax.scan(body, x, (places, shared, _windows(config, span)), unroll=unroll)
+    kept.append(tuple(kv for kv, _ in made))
+    routings += [routing for _, routing in made if routing is not None]
+  return x, tuple(kept), routings
+
+
+def _rematerialized(layer, remat: Remat):
+  if remat == 'none':
+    return layer
+  policies = {
+    'full': jax.checkpoint_policies.nothing_saveable,
+    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    'attention': jax.checkpoint_policies.save_only_these_names('attended'),
+  }
+  return jax.checkpoint(layer, prevent_cse=False, policy=policies[remat])
+
+
+def _window(config: DecoderConfig, layer: int) -> int | None:
+  return config.window if layer in config.windowed else None
+
+
+def _windows(config: DecoderConfig, span: Span) -> tuple[Array | None, ...]:
+  """Per place of a span, the window of each repeat; None where no layer of the model has one."""
+  if not config.windowed:
+    return (None,) * len(span.pattern)
+  table = np.full((len(span.pattern), span.repeats), UNBOUNDED, np.int32)
+  for place in range(len(span.pattern)):
+    for repeat in range(span.repeats):
+      table[place, repeat] = _window(config, span.layer(repeat, place)) or UNBOUNDED
+  return tuple(jnp.asarray(row) for row in table)
+
+
+def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: DecoderConfig):
+  """One token per row, through the view's layers or, its cache carried, through the stacked ones."""
+  slots = jax.tree.leaves(suffix.kv)[0].shape[-2]
+  behind = caches.behind(suffix.clock, slots)[None]  # [1, S]
+  readable = (behind <= suffix.age[:, None])[:, None, None]
+  groups, rows = prefix.length.shape[0], suffix.age.shape[0]
+  index = (prefix.length[:, None] + suffix.age.reshape(groups, rows // groups))[..., None, None]
+
+  def layer(x, block, shared, store, window):
+    q, k, v = project(block, x)
+    own, kept = store(KV(k, v))
+    stored, mine = _stored(prefix, shared.k.shape[2]), readable
+    if window is not None:
+      stored = stored & (index - jnp.arange(shared.k.shape[2])[None, None, None] < window)
+      mine = mine & (behind < window)[:, None, None]
+    attended = attend(q, [Part(shared.k, shared.v, stored), Part(own.k, own.v, mine)])
+    x, _ = finish(block, output(block, x, attended))
+    return x, kept
+
+  if isinstance(model, View):
+    kept = []
+    for i, (block, shared, own) in enumerate(zip(model.layers, prefix.kv, suffix.kv)):
+      x, own = layer(x, block, shared, partial(caches.write, own, clock=suffix.clock), _window(config, i))
+      kept.append(own)
+    return x, Suffix(tuple(kept), suffix.clock + 1, suffix.age + 1)
   kept = []
-  for block, shared, own in zip(model.blocks, prefix.kv, suffix.kv):
+  for span, places, shared, own in zip(layer_spans(config), model.spans, prefix.kv, suffix.kv):
 
-    def read(q, k, v, shared=shared, own=own):
-      own = caches.write(own, k, v, suffix.clock)
-      before = Part(shared.k, shared.v, _prefix_mask(prefix, shared.k.shape[2]))
-      return attend(q, [before, Part(own.k, own.v, readable)]), own
+    def body(carry, inputs):
+      x, own, repeat = carry
+      made = []
+      for block, shared, window, stack in zip(*inputs, own):
+        store = partial(caches.write, stack, clock=suffix.clock, layer=repeat)
+        x, stack = layer(x, block, shared, store, window)
+        made.append(stack)
+      return (x, tuple(made), repeat + 1), None
 
-    x, own = _block(block, x, angles, config, read)
+    start = (x, own, jnp.zeros((), jnp.int32))
+    (x, own, _), _ = jax.lax.scan(body, start, (places, shared, _windows(config, span)))
     kept.append(own)
   return x, Suffix(tuple(kept), suffix.clock + 1, suffix.age + 1)
 
 
-def unembed(model: Decoder, hidden: Array) -> Array:
+def _diagnostics(routings: list) -> dict[str, Array]:
+  if not routings:
+    return {}
+  names = ('router_logits', 'router_chosen', 'router_probability')
+  return {name: jnp.concatenate(arrays) for name, arrays in zip(names, zip(*routings))}
+
+
+def unembed(model: Decoder | View, hidden: Array) -> Array:
   """[…, D] → [..., V] float32 logits."""
   tied = not hasattr(model, 'head')
   weight = model.embedding[...].T if tied else model.head[...]
   return jnp.matmul(hidden, weight.astype(hidden.dtype), preferred_element_type=jnp.float32)
-
-
-def decode_view(model: Decoder, dtype: Any = None) -> Decoder:
-  """The same parameters for generation: layers unstacked into a tuple, cast to `dtype`."""
-
-  def cast(leaf):
-    return leaf.astype(dtype) if dtype is not None else leaf
-
-  graph, state = nnx.split(model)
-  view = nnx.merge(graph, jax.tree.map(cast, state))
-  layers = jax.tree.leaves(view.blocks)[0].shape[0]
-  view.blocks = nnx.data(tuple(jax.tree.map(lambda leaf, i=i: leaf[i], view.blocks) for i in range(layers)))
-  return view

@@ -5,5 +5,6 @@ stream at the four marks), tag (one open tag), literal (the strict reading), rep
 code), check (a reading against the tools' specs), fences (Markdown code fences), reasons (why a tag is none).
 tokens: a folder's tokenizer; detokenize: token ids → text, one at a time.
 chat: messages → token ids, by the tokenizer's own template. prompts: a `Task` → `Prompt`.
+pictures: a picture → patches for a policy that sees.
 bpe: makes a small byte-level tokenizer with Qwen's special tokens.
 """

@@ -7,18 +7,20 @@ A template is a Jinja2 file that says how to write documents with tools. It sees
 import dataclasses
 import functools
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmi_jax.core.errors import ConfigError, DataError
-from llmi_jax.core.prompt import Prompt
+from llmi_jax.core.image import Image
+from llmi_jax.core.prompt import Prompt, Vision
 from llmi_jax.core.task import ImagePart, Message, Task
 from llmi_jax.core.toolspec import Parameter, ToolSpec
-from llmi_jax.text import tag
-from llmi_jax.text.chat import encode_chat
+from llmi_jax.text import pictures, tag
+from llmi_jax.text.chat import Content, encode_chat
+from llmi_jax.text.pictures import Processor
 from llmi_jax.text.tokens import Tokenizer
 
 BUILT_IN = ('default', 'compact')
@@ -78,12 +80,19 @@ def example_tag(spec: ToolSpec) -> str:
 
 
 def render(
-  task: Task, tokenizer: Tokenizer, specs: Sequence[ToolSpec], template: Template, *, limit: int
+  task: Task,
+  tokenizer: Tokenizer,
+  specs: Sequence[ToolSpec],
+  template: Template,
+  *,
+  limit: int,
+  processor: Processor | None = None,
 ) -> Prompt:
   """Renders a task.
 
   A system message of the task gives way to the template. Only the task's offered tools appear (all, if it
-  names none). Pictures appear as marks that carry their image position.
+  names none). Pictures appear as marks that carry their image position, followed by the picture itself where
+  the policy can see.
 
   Args:
     task: the request.
@@ -91,18 +100,24 @@ def render(
     specs: the configured tools.
     template: the system prompt.
     limit: the most tokens a prompt may have.
+    processor: cuts pictures for a policy with a vision tower; None for one that only reads.
 
   Raises:
-    DataError: the prompt is too long, or the task offers a tool that is not configured.
+    DataError: the prompt is too long, a picture cannot be cut, or the task offers a tool that is not
+      configured.
+    WeightsError: the chat template does not do what it should; see `encode_chat`.
   """
   system = template.render(offered(task, specs))
-  tokens, text = encode_chat(tokenizer, [('system', system), *_written(task)])
+  seen = _see(task, processor) if processor else {}
+  tokens, text = encode_chat(tokenizer, [('system', system), *_written(task, seen)])
   if len(tokens) > limit:
     raise DataError(
       f'Task {task.id}: its prompt has {len(tokens)} tokens and the limit is {limit}; '
       'raise the limit, or leave the task out.'
     )
-  return Prompt(tokens, text)
+  order = {sha256: index for index, sha256 in enumerate(seen)}
+  shown = tuple(order[image.sha256] for image in _shown(task) if seen)
+  return Prompt(tokens, text, tuple(seen.values()), shown)
 
 
 def offered(task: Task, specs: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
@@ -119,25 +134,48 @@ def offered(task: Task, specs: Sequence[ToolSpec]) -> tuple[ToolSpec, ...]:
   return tuple(spec for spec in specs if not task.offered_tools or spec.name in task.offered_tools)
 
 
-def _written(task: Task) -> list[tuple[str, str]]:
-  """The messages as text, system messages left out; pictures are numbered through all messages."""
+def _shown(task: Task) -> list[Image]:
+  """The pictures of the messages that the policy is given."""
+  messages = (message for message in task.messages if message.role != 'system')
+  return [part.image for message in messages for part in message.content if isinstance(part, ImagePart)]
+
+
+def _see(task: Task, processor: Processor) -> dict[str, Vision]:
+  """Every distinct picture, cut once, by its digest."""
+  seen: dict[str, Vision] = {}
+  for image in _shown(task):
+    if image.sha256 not in seen:
+      try:
+        seen[image.sha256] = pictures.cut(image, processor)
+      except DataError as error:
+        raise DataError(f'Task {task.id}: {error}') from error
+  return seen
+
+
+def _written(task: Task, seen: Mapping[str, Vision]) -> list[tuple[str, Content]]:
+  """The messages, system ones left out; pictures are numbered through all of them."""
   written, number = [], 0
   for message in task.messages:
-    content, number = _write(message, number)
+    content, number = _write(message, number, seen)
     if message.role != 'system':
       written.append((message.role, content))
   return written
 
 
-def _write(message: Message, number: int) -> tuple[str, int]:
-  pieces = []
+def _write(message: Message, number: int, seen: Mapping[str, Vision]) -> tuple[Content, int]:
+  """A message's content, which is one text where no picture is seen, and the number of the next picture."""
+  done: list[str | int] = []
+  text = ''
   for part in message.content:
     if isinstance(part, ImagePart):
-      pieces.append(f'[picture {number}]')
+      text += f'[picture {number}]'
       number += 1
+      if part.image.sha256 in seen:
+        done += [text, seen[part.image.sha256].tokens]
+        text = ''
     else:
-      pieces.append(part.text)
-  return ''.join(pieces), number
+      text += part.text
+  return ([*done, text] if done else text), number
 
 
 def _stand_in(parameter: Parameter) -> str | int:

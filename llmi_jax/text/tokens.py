@@ -84,8 +84,10 @@ class Tokenizer:
     segments = tuple(dataclasses.replace(s, tokens=(int(first), int(last))) for s, first, last in ranges)
     return dataclasses.replace(document, segments=segments)
 
-  def apply_template(self, messages: Sequence[Mapping[str, str]]) -> str:
+  def apply_template(self, messages: Sequence[Mapping[str, Any]]) -> str:
     """Renders role-and-content messages with the folder's chat template, ready for the reply.
+
+    A content is a text, or a list of text and image entries.
 
     Raises:
       WeightsError: the template refuses the messages.
@@ -94,7 +96,7 @@ class Tokenizer:
 
     try:
       return self._hf.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:  # a template for texts adds a list to a text
       roles = ', '.join(message['role'] for message in messages)
       raise WeightsError(
         f'The chat template in {self.path} refuses the roles {roles} ({error}); use another tokenizer.'

@@ -8,9 +8,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from llmi_jax.core.errors import WeightsError
-from llmi_jax.models.config import DecoderConfig, from_hf
+from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
-from llmi_jax.weights.names import places
+from llmi_jax.models.names import places
+from llmi_jax.models.registry import from_hf
+from llmi_jax.models.sharding import leaf_name
 
 
 def read_config(folder: str | pathlib.Path) -> DecoderConfig:
@@ -28,12 +30,6 @@ def read_config(folder: str | pathlib.Path) -> DecoderConfig:
   except json.JSONDecodeError as error:
     raise WeightsError(f'{path} is not JSON ({error}); copy the file again.') from None
   return from_hf(fields)
-
-
-def leaf_name(path) -> str:
-  """`blocks.mlp.up` of a key path into a model."""
-  names = [str(getattr(key, 'name', getattr(key, 'key', getattr(key, 'idx', key)))) for key in path]
-  return '.'.join(name for name in names if name != 'value')
 
 
 def load(folder: str | pathlib.Path) -> tuple[Decoder, DecoderConfig]:
@@ -85,7 +81,9 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _place(arrays, place, name: str, tensor: np.ndarray) -> None:
-  target = arrays[place.leaf] if place.layer is None else arrays[place.leaf][place.layer]
+  target = arrays[place.leaf][place.index]
+  if place.shape:
+    tensor = tensor.reshape(tensor.shape[0], -1)
   value = tensor.T if place.transposed else tensor
   if value.shape != target.shape:
     wanted = target.shape[::-1] if place.transposed else target.shape

@@ -58,7 +58,7 @@ def test_scanned_layers_equal_unrolled_ones(loaded):
   batch = _batch(config)
   scanned, _, _ = decoder.forward(model, *batch, config=config)
   unrolled, _, _ = decoder.forward(decoder.decode_view(model), *batch, config=config)
-  remat, _, _ = decoder.forward(model, *batch, config=config, remat=True)
+  remat, _, _ = decoder.forward(model, *batch, config=config, remat='full')
   np.testing.assert_allclose(scanned, unrolled, atol=1e-5)
   np.testing.assert_allclose(scanned, remat, atol=1e-5)
 
