@@ -24,9 +24,9 @@ from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.journal import Entry, Journal
 from llmi_jax.services.limits import Gate, Limit, Overdue
 from llmi_jax.services.retry import Retries, Retry
+from llmi_jax.services.sharing import Flights
 from llmi_jax.tools.registry import Context, Registry, Tool, ToolFailure
 from llmi_jax.tools.session import Session, SessionKey
-from llmi_jax.tools.sharing import Flights
 
 # A tool that keeps its deadline says why it is late before the dispatcher ends it.
 _MOMENT = 0.02
