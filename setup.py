@@ -8,6 +8,7 @@ REQUIRES = [
   'absl-py>=2.1',  # entry points and flags, as the JAX field has them
   'flax>=0.12.8',  # nnx modules as immutable pytrees
   'grain>=0.2.18',  # task order as a function of (seed, step)
+  'httpx2>=2.16',  # remote judges and tools; httpx 0.28 leaks connections under cancellation
   'jax>=0.10',  # the device side
   'jinja2>=3.1.6',  # chat templates and report pages
   'markdown-it-py>=4',  # prose of answers → HTML without raw HTML
@@ -45,6 +46,8 @@ EXTRAS = {
     'pytest>=9',
     'ruff>=0.15',  # format and lint
     'segno>=1.6',  # the second implementation of QR codes
+    'starlette>=1.0',  # the tool server
+    'uvicorn>=0.40',  # likewise
     'torch>=2.6',  # the second implementation that numbers are compared with
   ],
 }

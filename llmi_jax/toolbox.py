@@ -8,6 +8,7 @@
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -148,6 +149,7 @@ class _Maker:
       figures = Figures(settings.width, settings.height, settings.dpi, settings.font_size, settings.tight)
       sandbox = await Sandbox.open(figures, settings.workers)
       self._stack.push_async_callback(sandbox.close)
+      print(f'Model-written code runs in the sandbox tier {sandbox.tier}.', file=sys.stderr)
       return code.code_tool(sandbox, deadline=settings.seconds)
     _among('code', provider, 'sandbox', 'sandboxfusion')
     return remote_code.remote_code_tool(
