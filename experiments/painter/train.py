@@ -69,7 +69,10 @@ def optimizer(rate: float, steps: int) -> optax.GradientTransformation:
 def main(_):
   vocabulary = scenes.vocabulary()
   shape = Shape(max(vocabulary.values()) + 1)
-  params = jax.jit(lambda key: Painter(shape, key))(jax.random.key(flags.FLAGS.seed))
+  if flags.FLAGS.start:
+    params = weights.load(pathlib.Path(flags.FLAGS.start)).params
+  else:
+    params = jax.jit(lambda key: Painter(shape, key))(jax.random.key(flags.FLAGS.seed))
   total = flags.FLAGS.steps
   rule = optimizer(flags.FLAGS.rate, total)
   state = rule.init(params)
@@ -98,6 +101,7 @@ def main(_):
 
 if __name__ == '__main__':
   flags.DEFINE_string('out', None, 'Folder to write.', required=True)
+  flags.DEFINE_string('start', '', 'Folder of weights to go on from, with a schedule of their own.')
   flags.DEFINE_integer('steps', STEPS, 'Updates.')
   flags.DEFINE_integer('batch', BATCH, 'Scenes per update.')
   flags.DEFINE_integer('seed', 0, 'Of everything random.')

@@ -1,5 +1,6 @@
 """A circuit breaker: a provider that keeps failing is left alone for a while, then tried by one call."""
 
+import collections
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -12,15 +13,20 @@ _TELLING = ('deadline', 'connection', 'server', 'garbage')
 
 
 class Breaker:
-  """Counts failures in a row.
+  """Watches the last calls.
+
+  It opens on a share of failures, not on failures in a row: calls that hang end last, so that the end of
+  every batch is a row of failures although the provider is well.
 
   Attributes:
     trips: how often it has opened.
+    row: failures in a row so far; who chooses among providers may prefer those with fewer.
   """
 
   def __init__(
     self,
-    failures: int = 8,
+    window: int = 40,
+    share: float = 0.9,
     seconds: float = 5.0,
     longest: float = 120.0,
     now: Callable[[], float] = time.monotonic,
@@ -28,14 +34,15 @@ class Breaker:
     """Makes a closed one.
 
     Args:
-      failures: in a row, before it opens.
+      window: calls that are looked at.
+      share: of them that must have failed, before it opens.
       seconds: it stays open at first; doubled each time the trial fails.
       longest: it ever stays open.
       now: the clock.
     """
-    self.trips = 0
-    self._failures, self._seconds, self._longest, self._now = failures, seconds, longest, now
-    self._row = 0
+    self.trips = self.row = 0
+    self._share, self._seconds, self._longest, self._now = share, seconds, longest, now
+    self._recent: collections.deque[bool] = collections.deque(maxlen=window)
     self._opened: float | None = None
     self._pause = seconds
     self._trial = False
@@ -63,14 +70,17 @@ class Breaker:
   def leave(self, fault: ServiceFault | None = None) -> None:
     """Says how the call ended; `None` is success."""
     trial, self._trial = self._trial, False
-    if fault is None or fault.cause not in _TELLING:
-      self._row, self._opened, self._pause = 0, None, self._seconds
-      return
-    self._row += 1
-    if trial and self._opened is not None:
-      self._pause = min(self._longest, 2 * self._pause)
-      self.trip()
-    elif self._opened is None and self._row >= self._failures:
+    failed = fault is not None and fault.cause in _TELLING
+    self.row = self.row + 1 if failed else 0
+    self._recent.append(failed)
+    if self._opened is not None:
+      if not failed:
+        self._opened, self._pause = None, self._seconds
+        self._recent.clear()
+      elif trial:
+        self._pause = min(self._longest, 2 * self._pause)
+        self.trip()
+    elif len(self._recent) == self._recent.maxlen and sum(self._recent) >= self._share * len(self._recent):
       self.trip()
 
   def abandon(self) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import dataclasses
 import functools
+import json
 import math
 import time
 from collections.abc import Mapping
@@ -185,13 +186,13 @@ class ChatClient:
     Raises:
       ServiceFault: the environment failed; `attempts` says how often it was tried.
     """
-    body = await asyncio.to_thread(_body, request, self.model, self.settings.image_pixels)
     key = request.digest(self.model, self.settings.image_pixels)
     try:
       async with self._gate.enter() as until:
         self._calls += 1
         # The gate's own end comes a moment after a try's, so that the slow place is told from the slow call.
         end, started = until - _MOMENT, time.monotonic()
+        body = await asyncio.to_thread(_body, request, self.model, self.settings.image_pixels)
         reply, tries = await self._retries.run(
           functools.partial(self._attempt, body, end), key=key, until=end
         )
@@ -211,7 +212,7 @@ class ChatClient:
       'in_flight': float(sum(endpoint.busy for endpoint in self._endpoints)),
     }
 
-  async def _attempt(self, body: dict[str, Any], end: float, number: int) -> tuple[ChatReply, int]:
+  async def _attempt(self, body: bytes, end: float, number: int) -> tuple[ChatReply, int]:
     """One try, at the least loaded place that may be asked."""
     if number > 1:
       await self._gate.rate.permit()
@@ -231,7 +232,7 @@ class ChatClient:
     endpoint.breaker.leave()
     return reply, number
 
-  async def _post(self, endpoint: _Endpoint, body: dict[str, Any], end: float) -> Any:
+  async def _post(self, endpoint: _Endpoint, body: bytes, end: float) -> Any:
     until = min(end, time.monotonic() + self.settings.attempt_seconds)
     try:
       reply = await self._http.send(
@@ -255,7 +256,8 @@ class ChatClient:
       raise ServiceFault(
         'breaker', f'{self.settings.name} keeps failing and is left alone.', retry_after=wait
       )
-    return min(able, key=lambda endpoint: endpoint.busy)
+    # A place that fails at once is never busy; its failures count as load, or all calls would go there.
+    return min(able, key=lambda endpoint: endpoint.busy + endpoint.breaker.row)
 
   async def _find_model(self) -> str:
     found = await asyncio.gather(*(self._models(endpoint) for endpoint in self._endpoints))
@@ -294,8 +296,8 @@ class ChatClient:
     return {'authorization': f'Bearer {self.settings.key}'} if self.settings.key else {}
 
 
-def _body(request: ChatRequest, model: str, image_pixels: int) -> dict[str, Any]:
-  """The request as the protocol writes it."""
+def _body(request: ChatRequest, model: str, image_pixels: int) -> bytes:
+  """The request as the protocol writes it, encoded; slow where pictures are large."""
   body: dict[str, Any] = {
     'model': model,
     'messages': [{'role': m.role, 'content': _content(m.content, image_pixels)} for m in request.messages],
@@ -309,7 +311,7 @@ def _body(request: ChatRequest, model: str, image_pixels: int) -> dict[str, Any]
     body['response_format'] = {'type': 'json_schema', 'json_schema': schema}
   if request.logprobs is not None:
     body |= {'logprobs': True, 'top_logprobs': request.logprobs}
-  return body
+  return json.dumps(body).encode()
 
 
 def _content(parts: tuple[Part, ...], image_pixels: int) -> str | list[dict[str, Any]]:

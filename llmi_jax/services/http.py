@@ -1,7 +1,7 @@
 """HTTP calls that end: bounded in bytes, by one absolute deadline, and harmless to the pool when cancelled.
 
     async with Http(connections=64) as http:
-      reply = await http.send('POST', url, until=time.monotonic() + 30, json={...})
+      reply = await http.send('POST', url, until=time.monotonic() + 30, json=b'{…}')
       check(reply, 'The judge')
 
 httpx2's own timeouts hold per phase, so a server that drips never trips them; the deadline here bounds the
@@ -82,8 +82,7 @@ class Http:
     url: str,
     *,
     until: float,
-    json: Any = None,
-    content: bytes | None = None,
+    json: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     extensions: Mapping[str, Any] | None = None,
     most: int = MAX_BYTES,
@@ -94,8 +93,7 @@ class Http:
       method: such as `POST`.
       url: where.
       until: deadline of the whole call, a reading of `time.monotonic`.
-      json: sent as the body.
-      content: sent as the body instead, of the type that `headers` say.
+      json: sent as the body; encoded by the caller, who may do that off the event loop.
       headers: sent besides the usual ones.
       extensions: of httpx2, such as `sni_hostname`.
       most: bytes that are read.
@@ -105,13 +103,9 @@ class Http:
     """
     try:
       async with deadline(until):
+        kind = {'content-type': 'application/json'} if json is not None else {}
         request = self._client.build_request(
-          method,
-          url,
-          json=json,
-          content=content,
-          headers=dict(headers or {}),
-          extensions=dict(extensions or {}),
+          method, url, content=json, headers={**kind, **(headers or {})}, extensions=dict(extensions or {})
         )
         response = await self._client.send(request, stream=True)
         try:

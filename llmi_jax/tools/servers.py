@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import json as jsonlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from llmi_jax.services.http import Http, check
 
 T = TypeVar('T')
 _HEALTH_SECONDS = 10.0
+_WINDOW = 12  # calls by which a server's health is told
 MAX_REPLY = 64 << 20  # bytes; pictures come as text
 
 
@@ -57,7 +59,7 @@ class Servers:
     self._http = http
     self._headers = dict(headers or {})
     self._attempt_seconds = attempt_seconds
-    self._servers = [_Server(url.rstrip('/'), Breaker()) for url in urls]
+    self._servers = [_Server(url.rstrip('/'), Breaker(_WINDOW)) for url in urls]
 
   async def check_health(self, path: str) -> None:
     """Asks every server whether it is well; the others are left alone for a while.
@@ -91,12 +93,13 @@ class Servers:
       read: picks what is wanted; what it raises on other JSON than the protocol's is told as such.
       until: deadline, a reading of `time.monotonic`.
       json: sent as the body.
-      content: sent as the body instead.
+      content: sent as the body instead, of the type that `headers` say.
       headers: further ones.
 
     Raises:
       ServiceFault: the provider failed.
     """
+    body = await asyncio.to_thread(_encode, json) if json is not None else content
     server = self._choose()
     server.busy += 1
     server.breaker.enter()
@@ -106,8 +109,7 @@ class Servers:
         method,
         server.url + path,
         until=end,
-        json=json,
-        content=content,
+        json=body,
         headers={**self._headers, **(headers or {})},
         most=MAX_REPLY,
       )
@@ -138,7 +140,8 @@ class Servers:
     if not able:
       wait = min(server.breaker.remaining for server in self._servers)
       raise ServiceFault('breaker', f'{self.name} keeps failing and is left alone.', retry_after=wait)
-    return min(able, key=lambda server: server.busy)
+    # One that fails at once is never busy: its failures count as load, or all calls would go there.
+    return min(able, key=lambda server: server.busy + server.breaker.row)
 
   async def _health(self, server: _Server, path: str) -> str:
     """Why a server cannot be used, or an empty text."""
@@ -148,6 +151,10 @@ class Servers:
     except ServiceFault as fault:
       return str(fault)
     return ''
+
+
+def _encode(data: Any) -> bytes:
+  return jsonlib.dumps(data).encode()
 
 
 def _read(data: Any, read: Callable[[Any], T], name: str) -> T:

@@ -120,7 +120,9 @@ def test_the_callers_deadline_holds_on_the_server():
   async def main():
     async with serving(shades=shades) as url, Http() as http:
       body = {'params': {'how': 'slow'}, 'seconds': 0.2, 'images': {}}
-      reply = await http.send('POST', f'{url}/tools/shade', until=time.monotonic() + 5, json=body)
+      reply = await http.send(
+        'POST', f'{url}/tools/shade', until=time.monotonic() + 5, json=json.dumps(body).encode()
+      )
       return reply.json()
 
   found = asyncio.run(main())
@@ -137,7 +139,7 @@ def test_without_the_key_nobody_is_served():
             method,
             url + path,
             until=time.monotonic() + 5,
-            json={} if method == 'POST' else None,
+            json=b'{}' if method == 'POST' else None,
             headers=headers,
           )
           statuses.append(reply.status)
@@ -176,7 +178,7 @@ def test_requests_that_are_none_are_refused_in_words(path, body, status):
   async def main():
     async with serving() as url, Http() as http:
       data = body if isinstance(body, bytes) else json.dumps(body).encode()
-      return await http.send('POST', url + path, until=time.monotonic() + 5, content=data)
+      return await http.send('POST', url + path, until=time.monotonic() + 5, json=data)
 
   reply = asyncio.run(main())
   assert reply.status == status and (path == '/nowhere' or reply.json()['error']['message'])

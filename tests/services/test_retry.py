@@ -119,15 +119,19 @@ def test_settings_that_cannot_work_are_config_errors(values):
 
 def test_a_breaker_opens_tries_one_call_and_doubles_its_pause():
   clock = Clock()
-  breaker, down = Breaker(3, 10.0, 25.0, now=clock.now), ServiceFault('server', 'down')
+  breaker, down = Breaker(4, 0.75, 10.0, 25.0, now=clock.now), ServiceFault('server', 'down')
 
-  def fail():
-    breaker.enter()
-    breaker.leave(down)
-
-  for _ in range(3):
+  def end(fault=None):
     assert breaker.admits()
-    fail()
+    breaker.enter()
+    breaker.leave(fault)
+
+  for fault in (down, down, None, None, down):
+    end(fault)
+    assert breaker.state == 'closed'
+  assert breaker.row == 1
+  end(down)
+  end(down)
   assert breaker.state == 'open' and not breaker.admits() and breaker.remaining == 10.0
   clock.time = 10.0
   assert breaker.state == 'half_open' and breaker.admits()
@@ -136,15 +140,13 @@ def test_a_breaker_opens_tries_one_call_and_doubles_its_pause():
   breaker.leave(down)
   assert breaker.remaining == 20.0 and breaker.trips == 2
   clock.time = 30.0
-  fail()
+  end(down)
   assert breaker.remaining == 25.0
   clock.time = 55.0
   breaker.enter()
   breaker.abandon()
-  assert breaker.admits()
-  breaker.enter()
-  breaker.leave()
-  assert breaker.state == 'closed'
+  end()
+  assert breaker.state == 'closed' and breaker.row == 0
 
 
 @pytest.mark.parametrize('cause', ['refused', 'busy', 'oversize'])
