@@ -61,7 +61,7 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['llmi_jax', 'llmi_jax.*']),
-  package_data={'llmi_jax': ['assets/**/*', 'text/templates/*', 'report/templates/*']},
+  package_data={'llmi_jax': ['assets/**/*', 'judges/templates/*', 'text/templates/*', 'report/templates/*']},
   install_requires=REQUIRES,
   extras_require=EXTRAS,
 )

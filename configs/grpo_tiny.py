@@ -7,6 +7,8 @@ Hardware: any; about 2 GiB of memory.
 
 from ml_collections import ConfigDict
 
+from configs import judges
+
 
 def get_config(arg=None):
   del arg
@@ -51,6 +53,7 @@ def get_config(arg=None):
   config.optimizer.widths = (64, 96, 160)  # response lengths that a micro-batch is padded to
 
   config.reward = ConfigDict()
+  config.reward.preset = 'free'  # free: the values below; paper and released fix all of them down to tag
   config.reward.rule = 0.2
   config.reward.llm = 0.5
   config.reward.mllm = 0.3
@@ -58,6 +61,15 @@ def get_config(arg=None):
   config.reward.no_image = 'paper'  # visual score of an answer without pictures: paper or released
   config.reward.text = 1.4  # within the text judge's score
   config.reward.tag = 0.6
+  config.reward.extra = ConfigDict()  # weights of what is otherwise only logged
+  config.reward.extra.r_tool = 0.0
+  config.reward.extra.hygiene = 0.0
+  config.reward.extra.valid_tag_rate = 0.0
+  config.reward.extra.tool_success = 0.0
+  config.reward.extra.tool_accuracy = 0.0
+  config.reward.judges = 'offline'  # programs that check; or remote: models behind the addresses below
+  config.reward.cache = ''  # folder of remote verdicts, for runs to share; empty: the work folder's
+  config.reward.remote = judges.remote()
 
   config.tools = ConfigDict()
   config.tools.max_calls = 10  # per response

@@ -13,7 +13,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, toolbox, wiring
+from llmi_jax import front, judging, toolbox, wiring
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.models import decoder
@@ -62,11 +62,14 @@ async def answer(task: Task):
   device = Device()
   try:
     async with toolbox.registry(config.tools, device) as registry:
+      # A document is judged only where that calls nobody.
+      bench = judging.programs() if config.reward.judges == 'offline' else judging.Bench(())
+      dispatcher = toolbox.dispatcher(registry, config.tools)
       roller = Roller(
         device,
         wiring.engine(policy, config, 1, 1),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(toolbox.dispatcher(registry, config.tools), config.reward, SEED.value),
+        wiring.scoring(dispatcher, wiring.reward(config.reward), bench, SEED.value),
         SEED.value,
         config.sampler.tokens,
       )

@@ -10,6 +10,7 @@ complete, 2 after an error, 130 when it was asked to stop.
 import asyncio
 import json
 import pathlib
+import re
 import signal
 import sys
 from typing import Any
@@ -17,27 +18,32 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, metrics, programs, rebuild, toolbox, trainer, update, wiring
+from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, toolbox, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import decoder
 from llmi_jax.report import page
+from llmi_jax.rewards.presets import Preset
 from llmi_jax.rl.clip import Clip
-from llmi_jax.rl.gate import Weights
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
+from llmi_jax.rollout.watch import Watch
 from llmi_jax.services import files
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.update import Optimizer, TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
-# Keys that may change between parts of one run without changing what it computes.
-FREE = ('checkpoint.',)
+# Keys that may change between parts of one run without changing what it computes: how often it is saved,
+# where its judges are and how they are reached.
+_REACHED = (
+  'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
+)
+FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.remote\.\w+\.({_REACHED}) ')
 
 
 def main(config: wiring.Config) -> None:
@@ -88,7 +94,7 @@ def check_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
   path = workdir / 'config.json'
   if not path.exists():
     return
-  changed = [d for d in front.difference(config, path.read_text()) if not d.startswith(FREE)]
+  changed = [d for d in front.difference(config, path.read_text()) if not FREE.match(d)]
   if changed:
     raise ConfigError(
       f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '
@@ -111,24 +117,32 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
   policy = wiring.load_policy(wiring.policy_source(config, workdir))
+  chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
   saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
   writer = metrics.Writer(workdir)
   try:
-    async with toolbox.registry(config.tools, device) as registry:
-      cache = Cache(workdir / 'cache', config.tools.cache)
+    cache = Cache(workdir / 'cache', config.tools.cache)
+    verdicts = Cache(config.reward.cache, config.tools.cache) if config.reward.cache else cache
+    async with (
+      toolbox.registry(config.tools, device) as registry,
+      judging.bench(config.reward, journal, verdicts) as bench,
+    ):
       dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(dispatcher, config.reward, config.seed),
+        wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
       )
       names = tuple(spec.name for spec in registry.specs)
-      made = make_run(config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks)
+      watch = Watch(config.checkpoint.every, bench.held_out)
+      made = make_run(
+        config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks, chosen, watch
+      )
       state, spent = restore(made, policy, wiring.optimizer(config))
       summary = await trainer.train(made, state, spent)
       writer.summarize(summary)
@@ -151,6 +165,8 @@ def make_run(
   stop: asyncio.Event,
   train_tasks: list[Task],
   eval_tasks: list[Task],
+  chosen: Preset,
+  watch: Watch,
 ) -> trainer.Run:
   """The trainer's view of a config."""
   surrogate = Surrogate(
@@ -165,8 +181,8 @@ def make_run(
     pieces=MicroBatches(config.optimizer.prompts, tuple(config.optimizer.widths)),
     surrogate=surrogate,
     advantage=config.loss.advantage,
-    weights=Weights(config.reward.rule, config.reward.llm, config.reward.mllm),
-    gate=config.reward.gate,
+    weights=chosen.weights,
+    gate=chosen.gate,
     eval_samples=config.eval.samples,
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
@@ -193,6 +209,7 @@ def make_run(
     origin=str(workdir),
     tools=names,
     stop=stop,
+    watch=watch,
   )
 
 

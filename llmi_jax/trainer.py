@@ -5,7 +5,7 @@ import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.data import rollouts
 from llmi_jax.rl.advantages import Kind
-from llmi_jax.rl.gate import Gate, Weights
+from llmi_jax.rl.gate import Gate
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rollout import batch, pieces, statistics
 from llmi_jax.rollout.pieces import MicroBatches
@@ -36,8 +36,8 @@ class Settings:
     prompt_width: Tp, in tokens.
     pieces: how a step's rows are cut for the update.
     surrogate: the loss.
+    weights: of the reward's parts, by name.
     advantage: see `rl.advantages`.
-    weights: of the reward's parts.
     gate: of the reward.
     eval_samples: per task of an evaluation.
     eval_batch: tasks rolled out together in an evaluation.
@@ -51,8 +51,8 @@ class Settings:
   prompt_width: int
   pieces: MicroBatches
   surrogate: Surrogate
+  weights: Mapping[str, float]
   advantage: Kind = 'grpo'
-  weights: Weights = Weights()
   gate: Gate = 'paper'
   eval_samples: int = 1
   eval_batch: int = 32
@@ -78,6 +78,7 @@ class Run:
     origin: what answers are signed with.
     tools: names of the configured tools.
     stop: set when the run is asked to end.
+    watch: looks for signs that the policy games its reward.
   """
 
   settings: Settings
@@ -93,6 +94,7 @@ class Run:
   origin: str
   tools: tuple[str, ...]
   stop: asyncio.Event
+  watch: Callable[[int, Sequence[Trajectory]], dict[str, float]]
 
 
 async def train(run: Run, state: TrainState, spent: float = 0.0) -> dict[str, Any]:
@@ -163,14 +165,14 @@ def record(
   run: Run, step: int, trajectories: Sequence[Trajectory], out: dict[str, float], timeline: Timeline
 ) -> dict[str, float]:
   """Writes the step's rollouts and its line of metrics, and returns the line."""
-  weights = run.settings.weights._asdict()
-  rollouts.write(run.workdir, 'train', step + 1, trajectories, weights, run.settings.gate)
+  rollouts.write(run.workdir, 'train', step + 1, trajectories, run.settings.weights, run.settings.gate)
   scalars = statistics.step_scalars(trajectories, run.tools)
   scalars |= {'loss/policy': out['loss'], 'grad_norm': out['grad_norm'], 'skipped': out['skipped']}
   scalars |= {
     f'policy/{name}': value for name, value in out.items() if name not in ('loss', 'grad_norm', 'skipped')
   }
   scalars |= {f'time/{kind}': timeline.seconds(kind) for kind in ('generate', 'tools', 'judge', 'update')}
+  scalars |= run.roller.scoring.gauges() | run.watch(step, trajectories)
   scalars['time/step'] = timeline.now()
   run.writer.write(step + 1, scalars)
   return scalars
@@ -205,9 +207,8 @@ async def evaluate(run: Run, state: TrainState, name: str, progress: metrics.Pro
     tasks = run.eval_tasks[start : start + settings.eval_batch]
     work = rollout(run.roller, params, tasks, settings.eval_samples, step, 'eval', Timeline(), run.origin)
     trajectories += await unless_stopped(run, state, work)
-  weights = settings.weights._asdict()
-  rollouts.write(run.workdir, 'eval', step, trajectories, weights, settings.gate)
-  scores = statistics.evaluation(trajectories)
+  rollouts.write(run.workdir, 'eval', step, trajectories, settings.weights, settings.gate)
+  scores = statistics.evaluation(trajectories) | await run.roller.scoring.examine(step)
   files.write_atomically(path, json.dumps(scores, indent=2).encode())
   return scores
 

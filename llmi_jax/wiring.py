@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,10 +19,11 @@ from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import tasks
-from llmi_jax.judges import offline
+from llmi_jax.judging import Bench
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.rewards import parts
+from llmi_jax.rewards.presets import PRESETS, Form, Preset
 from llmi_jax.rl.gate import Weights, gated_reward
 from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
@@ -156,9 +157,47 @@ def banned_mask(policy: Policy) -> np.ndarray:
   return mask
 
 
-def scoring(tools: Dispatcher, config: Config, seed: int) -> Scoring:
-  """Tools, the offline judges and the gated reward."""
-  weights = Weights(config.rule, config.llm, config.mllm)
+def reward(config: Config) -> Preset:
+  """The reward that a config names or spells out.
+
+  Raises:
+    ConfigError: a name or value is unknown.
+  """
+  if config.preset in PRESETS:
+    return PRESETS[config.preset]
+  if config.preset != 'free':
+    known = ', '.join((*PRESETS, 'free'))
+    raise ConfigError(f'config.reward.preset is {config.preset!r}; known are {known}.')
+  if config.no_image not in ('paper', 'released'):
+    raise ConfigError(f'config.reward.no_image is {config.no_image!r}; known are paper and released.')
+  extra = {name: weight for name, weight in config.extra.items() if weight}
+  form = Form(no_image=config.no_image, text=config.text, tag=config.tag)
+  return Preset(config.rule, config.llm, config.mllm, config.gate, form, extra)
+
+
+def totals(chosen: Preset) -> Callable[[Sequence[RewardParts]], list[float | None]]:
+  """A function from the parts of many answers to a reward each, None where a needed part is missing."""
+  weights = Weights(chosen.rule, chosen.llm, chosen.mllm)
+  extra = tuple(chosen.extra)
+
+  def gate(values: Sequence[jax.Array]) -> jax.Array:
+    further = [(chosen.extra[name], column) for name, column in zip(extra, values[3:])]
+    rule, llm, mllm = values[:3]
+    return gated_reward(rule, llm, mllm, weights, chosen.gate, further)
+
+  compiled = jax.jit(gate)
+
+  def total(taken: Sequence[RewardParts]) -> list[float | None]:
+    terms = [[one.rule, one.llm, one.mllm, *one.extra] for one in taken]
+    values = np.array([[np.nan if t.value is None else t.value for t in row] for row in terms], np.float32)
+    columns = values.reshape(len(taken), 3 + len(extra)).T
+    return [None if np.isnan(r) else float(r) for r in np.asarray(compiled(list(columns)))]
+
+  return total
+
+
+def scoring(tools: Dispatcher, chosen: Preset, bench: Bench, seed: int) -> Scoring:
+  """Tools, judges and the gated reward."""
 
   async def run_tools(task: Task, document: Document, place: Place) -> dict[int, ToolOutcome]:
     session = tools.open(task, SessionKey(seed, place.step, f'{place.stream}/{task.id}', place.sample))
@@ -166,28 +205,18 @@ def scoring(tools: Dispatcher, config: Config, seed: int) -> Scoring:
       session.submit(segment)
     return await session.finish()
 
-  def judge(one):
-    async def ask(task: Task, answer: Answer, place: Place):
-      return await one.judge(task, answer)
-
-    return ask
-
   def take_apart(task: Task, answer: Answer) -> RewardParts:
-    return parts.reward_parts(
-      task, answer, no_image=config.no_image, text_weight=config.text, tag_weight=config.tag
-    )
+    return parts.reward_parts(task, answer, chosen.form, tuple(chosen.extra))
 
-  gate = jax.jit(lambda rule, llm, mllm: gated_reward(rule, llm, mllm, weights, config.gate))
-
-  def total(taken: Sequence[RewardParts]) -> list[float | None]:
-    terms = ([getattr(one, name).value for one in taken] for name in ('rule', 'llm', 'mllm'))
-    values = (
-      np.array([np.nan if value is None else value for value in column], np.float32) for column in terms
-    )
-    return [None if np.isnan(reward) else float(reward) for reward in np.asarray(gate(*values))]
-
-  judges = [judge(one) for one in (offline.OfflineText(), offline.OfflineVisual())]
-  return Scoring(run_tools, answers.compose, judges, take_apart, total)
+  return Scoring(
+    run_tools,
+    answers.compose,
+    bench.judges,
+    take_apart,
+    totals(chosen),
+    bench.gauges,
+    bench.examine,
+  )
 
 
 def optimizer(config: Config) -> Optimizer:

@@ -16,7 +16,7 @@ FLOORS = {
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics'), 3),
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
   **dict.fromkeys(('eval', 'tts', 'painting'), 5),
-  **dict.fromkeys(('trainer', 'warm_start', 'toolbox'), 6),
+  **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 8),
 }

@@ -44,7 +44,7 @@ class Verdict:
     status: `scored`; `not_applicable` (nothing to judge); `missing` (the environment failed).
     scores: empty unless `scored`.
     justification: the judge's own words.
-    reason: why it is missing or not applicable.
+    reason: why it is missing or not applicable; a missing one's begins with the fault's name and a colon.
     model: what answered.
     prompt_hash: of the judge prompt.
     vote: index among several votes.
@@ -68,6 +68,11 @@ class Verdict:
   def __post_init__(self):
     if (self.status == 'scored') != bool(self.scores):
       raise ValueError(f'A {self.status} Verdict of {self.judge} has {len(self.scores)} scores.')
+
+  @property
+  def cause(self) -> str:
+    """The name of the fault that made it missing, such as `deadline`; empty where it is not missing."""
+    return self.reason.partition(':')[0] if self.status == 'missing' else ''
 
   def __getitem__(self, name: str) -> Score:
     return next(s for s in self.scores if s.name == name)

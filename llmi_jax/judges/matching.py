@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llmi_jax.core import wording
 from llmi_jax.core.rubric import Edits, Paints, Plots, Shows
-from llmi_jax.judges import wording
 
 Wanted = Shows | Plots | Edits | Paints
 

@@ -16,12 +16,13 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
+from llmi_jax.core import wording
 from llmi_jax.core.answer import Answer, Gap, Picture, Prose
 from llmi_jax.core.document import Malformed, ToolCall
 from llmi_jax.core.rubric import Mentions, criteria
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Score
-from llmi_jax.judges import checks, matching, wording
+from llmi_jax.judges import checks, matching
 from llmi_jax.judges.checks import Check
 from llmi_jax.judges.matching import Wanted
 

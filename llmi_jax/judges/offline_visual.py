@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from llmi_jax.core import wording
 from llmi_jax.core.answer import Answer, Picture, Prose
 from llmi_jax.core.document import ToolCall
 from llmi_jax.core.image import Image
 from llmi_jax.core.rubric import Shows
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Score
-from llmi_jax.judges import checks, matching, wording
+from llmi_jax.judges import checks, matching
 from llmi_jax.judges.checks import Check
 from llmi_jax.judges.matching import Wanted
 from llmi_jax.judges.offline_text import wanted_pictures

@@ -1,11 +1,12 @@
 """The gated reward: visual quality counts only as far as the rules are met (LLM-I §3.2).
 
-    R = w_rule·r + w_llm·L + w_mllm·g·M,    g = r in the paper's form
+    R = w_rule·r + w_llm·L + w_mllm·g·M + Σ w·extra,    g = r in the paper's form
 
 Missing parts are NaN. A part is needed only where its weight times its gate is not zero, so an answer whose
 picture judge is down still has a reward if no picture was allowed and none was due.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -30,7 +31,12 @@ def _term(factor: Array, value: Array) -> Array:
 
 
 def gated_reward(
-  rule: ArrayLike, llm: ArrayLike, mllm: ArrayLike, weights: Weights = Weights(), gate: Gate = 'paper'
+  rule: ArrayLike,
+  llm: ArrayLike,
+  mllm: ArrayLike,
+  weights: Weights = Weights(),
+  gate: Gate = 'paper',
+  extra: Sequence[tuple[float, ArrayLike]] = (),
 ) -> Array:
   """Parts in [0, 1] of any one shape → rewards of that shape; NaN where a needed part is missing.
 
@@ -40,6 +46,7 @@ def gated_reward(
     mllm: M, the visual judge's score.
     weights: of the parts.
     gate: `paper` gates M by r, `all` gates L and M by r, `none` gates nothing.
+    extra: weight and values of further terms; nothing gates them.
 
   Raises:
     ValueError: the gate's name is unknown.
@@ -52,4 +59,7 @@ def gated_reward(
   gate_visual = open_ if gate == 'none' else r
   total = _term(weights.rule * open_, r)
   total += _term(weights.llm * gate_text, text)
-  return total + _term(weights.mllm * gate_visual, visual)
+  total += _term(weights.mllm * gate_visual, visual)
+  for weight, value in extra:
+    total += _term(weight * open_, jnp.asarray(value, jnp.float32))
+  return total

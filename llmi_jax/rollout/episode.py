@@ -41,6 +41,10 @@ class Judge(Protocol):
   def __call__(self, task: Task, answer: Answer, place: Place) -> Awaitable[Verdict]: ...
 
 
+async def _unexamined(step: int) -> dict[str, float]:
+  return {}
+
+
 @dataclasses.dataclass(frozen=True)
 class Scoring:
   """What turns a document into a reward; made by the entry point.
@@ -51,6 +55,8 @@ class Scoring:
     judges: asked together.
     parts: task and judged answer → the reward's parts.
     total: the parts of many answers → a reward each, or None where a needed part is missing.
+    gauges: numbers about the judges' calls since it was last asked, for a line of metrics.
+    examine: how the judges themselves stand, for the evaluation of a step.
   """
 
   tools: Tools
@@ -58,6 +64,8 @@ class Scoring:
   judges: Sequence[Judge]
   parts: Callable[[Task, Answer], RewardParts]
   total: Callable[[Sequence[RewardParts]], Sequence[float | None]]
+  gauges: Callable[[], dict[str, float]] = dict
+  examine: Callable[[int], Awaitable[dict[str, float]]] = _unexamined
 
 
 async def finish(

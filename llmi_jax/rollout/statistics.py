@@ -38,7 +38,12 @@ def step_scalars(trajectories: Sequence[Trajectory], tools: Sequence[str]) -> di
     outcomes = [o for t in trajectories for o in t.answer.outcomes if o.tool == name]
     scalars[f'tools/{name}/calls'] = float(len(outcomes))
     scalars[f'tools/{name}/success_rate'] = _mean(o.status == 'ok' for o in outcomes)
-  return scalars | {f'unscorable/{cause}': float(n) for cause, n in causes(trajectories).items()}
+  further = [term for t in trajectories if t.answer.reward for term in t.answer.reward.extra]
+  for name in {term.name for term in further}:
+    values = [term.value for term in further if term.name == name]
+    scalars[f'reward/{name}'] = _mean(v for v in values if v is not None)
+  scalars |= {f'unscorable/{cause}': float(n) for cause, n in causes(trajectories).items()}
+  return scalars | {f'judge/{what}': float(n) for what, n in verdict_counts(trajectories).items()}
 
 
 def evaluation(trajectories: Sequence[Trajectory]) -> dict[str, float | int]:
@@ -67,8 +72,20 @@ def causes(trajectories: Iterable[Trajectory]) -> dict[str, int]:
     if trajectory.reward is None:
       answer = trajectory.answer
       lost = {f'tool {o.tool}' for o in answer.outcomes if o.fault == 'environment'}
-      lost |= {f'judge {v.judge}' for v in answer.verdicts if v.status == 'missing'}
+      # A judge that gives no reward costs none.
+      lost |= {f'judge {v.judge}' for v in answer.verdicts if v.status == 'missing' and v.judge in PARTS}
       counts.update(lost or {'other'})
+  return dict(counts)
+
+
+def verdict_counts(trajectories: Iterable[Trajectory]) -> dict[str, int]:
+  """Verdicts of judges that can fail: `NAME/scored`, and `NAME/missing/FAULT` under each fault's own name."""
+  counts: collections.Counter[str] = collections.Counter()
+  for trajectory in trajectories:
+    for verdict in trajectory.answer.verdicts:
+      if verdict.prompt_hash:  # programs have no prompt
+        lost = f'/{verdict.cause}' if verdict.cause else ''
+        counts[f'{verdict.judge}/{verdict.status}{lost}'] += 1
   return dict(counts)
 
 

@@ -5,12 +5,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmi_jax.core import wording
 from llmi_jax.core.answer import Answer, Gap, Picture, Prose
 from llmi_jax.core.document import Malformed, ToolCall
 from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import Attribution, Candidate, ToolOutcome
 from llmi_jax.core.task import ImageRule, Task
-from llmi_jax.judges import wording
 from llmi_jax.judges.offline import OfflineText, OfflineVisual
 from llmi_jax.services import images
 

@@ -8,6 +8,7 @@ from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.task import ImageRule, Task
 from llmi_jax.core.verdict import Score, Verdict
 from llmi_jax.rewards.parts import reward_parts
+from llmi_jax.rewards.presets import Form
 
 
 def task(number=1):
@@ -28,15 +29,23 @@ def test_l_weighs_text_and_tag_and_m_is_the_plain_mean(answer_with):
   assert parts.rule.value == 1
   assert parts.llm.value == pytest.approx(((1.4 * 5 + 0.6 * 1) / 2 - 1) / 4)
   assert parts.mllm.value == pytest.approx((3 - 1) / 4)
-  other = reward_parts(
-    task(), answer_with('search', verdicts=(llm(5, 1), mllm())), text_weight=1.5, tag_weight=0.5
-  )
+  other = reward_parts(task(), answer_with('search', verdicts=(llm(5, 1), mllm())), Form(text=1.5, tag=0.5))
   assert other.llm.value == pytest.approx(0.75)
 
 
-def test_votes_are_averaged(answer_with):
-  parts = reward_parts(task(), answer_with('search', verdicts=(llm(5, 5), llm(1, 1, vote=1), mllm())))
-  assert parts.llm.value == pytest.approx(0.5)
+def test_of_votes_the_median_of_each_score_counts(answer_with):
+  votes = (llm(5, 1), llm(1, 2, vote=1), llm(4, 5, vote=2))
+  parts = reward_parts(task(), answer_with('search', verdicts=(*votes, mllm())))
+  assert parts.llm.value == pytest.approx(((1.4 * 4 + 0.6 * 2) / 2 - 1) / 4)
+  assert 'median of 3 votes' in parts.llm.note
+
+
+@pytest.mark.parametrize(('scored', 'value'), [(3, 1.0), (2, 1.0), (1, None), (0, None)])
+def test_most_of_the_votes_must_be_there(answer_with, scored, value):
+  lost = Verdict('llm', 'missing', reason='deadline: too late')
+  votes = (*[llm()] * scored, *[lost] * (3 - scored))
+  parts = reward_parts(task(), answer_with('search', verdicts=(*votes, mllm())))
+  assert parts.llm.value == value
 
 
 @pytest.mark.parametrize('gone', [(), (Verdict('llm', 'missing', reason='no reply after 3 tries'),)])
@@ -72,14 +81,14 @@ def test_a_call_lost_by_the_policy_is_data():
 @pytest.mark.parametrize(('number', 'paper', 'released'), [(-1, 1, 1), (0, 0, 1), (99, 0, 1), (1, 0, 1)])
 def test_without_a_picture_the_two_forms_differ(number, paper, released):
   answer = Answer('t', (Prose('Words.'),), verdicts=(llm(), Verdict('mllm', 'not_applicable', reason='none')))
-  assert reward_parts(task(number), answer, no_image='paper').mllm.value == paper
-  assert reward_parts(task(number), answer, no_image='released').mllm.value == released
+  assert reward_parts(task(number), answer, Form('paper')).mllm.value == paper
+  assert reward_parts(task(number), answer, Form('released')).mllm.value == released
 
 
 def test_more_than_ten_pictures_are_worth_nothing_in_the_released_form_only(answer_with):
   answer = answer_with(*['search'] * 11, verdicts=(llm(), mllm()))
-  assert reward_parts(task(99), answer, no_image='released').mllm.value == 0
-  assert reward_parts(task(99), answer, no_image='paper').mllm.value == 1
+  assert reward_parts(task(99), answer, Form('released')).mllm.value == 0
+  assert reward_parts(task(99), answer, Form('paper')).mllm.value == 1
 
 
 def test_the_words_that_stand_for_a_picture_are_not_paid():
@@ -90,4 +99,10 @@ def test_the_words_that_stand_for_a_picture_are_not_paid():
 
 def test_diagnostics_are_named_and_not_applicable_ones_are_none():
   values = {term.name: term.value for term in reward_parts(task(-1), Answer('t', ())).diagnostics}
-  assert values == {'valid_tag_rate': None, 'tool_success': None, 'tool_accuracy': 0.0, 'r_tool': 0.0}
+  assert values == {
+    'valid_tag_rate': None,
+    'tool_success': None,
+    'tool_accuracy': 0.0,
+    'r_tool': 0.0,
+    'hygiene': pytest.approx(2 / 3),
+  }

@@ -1,0 +1,220 @@
+"""Builds the judges that a config names: programs, or models behind the chat protocol."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from llmi_jax.core.answer import Answer
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.core.task import Task
+from llmi_jax.core.verdict import Verdict
+from llmi_jax.judges import canaries, offline, panel
+from llmi_jax.judges.canaries import Canaries
+from llmi_jax.judges.gates import GATES
+from llmi_jax.judges.recorded import Address, Recorded
+from llmi_jax.judges.remote import LLM, MLLM, RemoteJudge, Settings
+from llmi_jax.rollout.episode import Judge, Place
+from llmi_jax.services.cache import Cache
+from llmi_jax.services.chat import ChatClient, ChatSettings
+from llmi_jax.services.journal import Journal
+from llmi_jax.services.limits import Limit
+from llmi_jax.services.retry import Retry
+
+Config = Any
+HELD_OUT = dataclasses.replace(LLM, name='held_out')
+
+
+async def _nothing(step: int) -> dict[str, float]:
+  return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+  """The judges of a run.
+
+  Attributes:
+    judges: one per judge and vote.
+    gauges: numbers about their calls since it was last asked.
+    examine: how they stand on the panel and on the canaries, for the evaluation of a step.
+    held_out: names of judges that never give reward.
+  """
+
+  judges: Sequence[Judge]
+  gauges: Callable[[], dict[str, float]] = dict
+  examine: Callable[[int], Awaitable[dict[str, float]]] = _nothing
+  held_out: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Seat:
+  """One remote judge with what belongs to it."""
+
+  judge: RemoteJudge
+  chat: ChatClient
+  recorded: Recorded
+  unplaced: Recorded
+  votes: int
+
+
+def programs() -> Bench:
+  """The offline judges."""
+  return Bench([_offline(one) for one in (offline.OfflineText(), offline.OfflineVisual())])
+
+
+@contextlib.asynccontextmanager
+async def bench(config: Config, journal: Journal | None, cache: Cache | None) -> AsyncIterator[Bench]:
+  """The judges of `config.reward`; leaving closes their connections.
+
+  Args:
+    config: of the reward.
+    journal: of the run.
+    cache: of remote verdicts.
+
+  Raises:
+    ConfigError: a value cannot work, or a judge cannot be reached.
+  """
+  if config.judges == 'offline':
+    yield programs()
+    return
+  if config.judges != 'remote':
+    raise ConfigError(f'config.reward.judges is {config.judges!r}; known are offline and remote.')
+  check(config)
+  async with contextlib.AsyncExitStack() as stack:
+    seats = []
+    for base, one in (
+      (LLM, config.remote.llm),
+      (MLLM, config.remote.mllm),
+      (HELD_OUT, config.remote.held_out),
+    ):
+      if one.urls:
+        released = config.preset == 'released' and base is not HELD_OUT
+        seats.append(await _seat(stack, settings(base, one, released), one, journal, cache))
+    yield Bench(
+      [_voter(seat, vote) for seat in seats for vote in range(seat.votes)],
+      lambda: _gauges(seats),
+      lambda step: _examine(seats, step),
+      tuple(seat.judge.name for seat in seats if seat.judge.name == HELD_OUT.name),
+    )
+
+
+def check(config: Config) -> None:
+  """Refuses a reward that needs a judge which has no address.
+
+  Raises:
+    ConfigError: naming the key.
+  """
+  fixed = config.preset != 'free'
+  for name in ('llm', 'mllm'):
+    if (fixed or config[name]) and not config.remote[name].urls:
+      raise ConfigError(
+        f'config.reward.remote.{name}.urls is empty; give the base URL of a chat server, such as '
+        f"('http://127.0.0.1:8000/v1',), or set config.reward.{name}=0 with preset=free."
+      )
+
+
+def settings(base: Settings, config: Config, released: bool = False) -> Settings:
+  """A judge's settings; the released reward knows neither gates nor the request's pictures.
+
+  Raises:
+    ConfigError: a value is unknown.
+  """
+  if config.form not in ('lines', 'json'):
+    raise ConfigError(f'The form of a verdict is {config.form!r}; known are lines and json.')
+  if unknown := [name for name in config.gates if name not in GATES]:
+    raise ConfigError(f'There is no gate {unknown[0]!r}; known are {", ".join(GATES)}.')
+  if config.votes < 1:
+    raise ConfigError(f'A judge has {config.votes} votes; set it to 1 or more.')
+  return dataclasses.replace(
+    base,
+    template=config.template,
+    form=config.form,
+    temperature=config.temperature,
+    tokens=config.tokens,
+    seeded=config.seeded,
+    inputs=0 if released else config.inputs,
+    pictures=config.pictures,
+    characters=config.characters,
+    gates=() if released else tuple(config.gates),
+  )
+
+
+async def _seat(
+  stack: contextlib.AsyncExitStack,
+  made: Settings,
+  config: Config,
+  journal: Journal | None,
+  cache: Cache | None,
+) -> _Seat:
+  chat = await stack.enter_async_context(
+    ChatClient(
+      ChatSettings(
+        tuple(config.urls),
+        config.model,
+        _key(config.key_env),
+        Limit(config.concurrency, config.seconds, config.per_minute),
+        config.attempt_seconds,
+        Retry(config.attempts, config.retry_wait, budget=config.retry_share),
+        config.image_pixels,
+        name=f'The judge {made.name}',
+      )
+    )
+  )
+  judge = RemoteJudge(made, chat.complete, chat.model, config.image_pixels)
+  beside = Canaries(judge, config.canaries).beside
+  recorded = Recorded(judge, cache=cache, journal=journal, beside=beside)
+  return _Seat(judge, chat, recorded, Recorded(judge, cache=cache), config.votes)
+
+
+def _key(variable: str) -> str:
+  if variable and variable not in os.environ:
+    raise ConfigError(f'The environment variable {variable} is not set; set it to the key of the judge.')
+  return os.environ[variable] if variable else ''
+
+
+def _offline(judge: offline.OfflineText | offline.OfflineVisual) -> Judge:
+  async def ask(task: Task, answer: Answer, place: Place) -> Verdict:
+    return await judge.judge(task, answer)
+
+  return ask
+
+
+def _voter(seat: _Seat, vote: int) -> Judge:
+  async def ask(task: Task, answer: Answer, place: Place) -> Verdict:
+    at = Address(place.step, f'{place.stream}/{task.id}', place.sample)
+    return await seat.recorded.verdict(task, answer, at, vote=vote)
+
+  return ask
+
+
+def _gauges(seats: Sequence[_Seat]) -> dict[str, float]:
+  found: dict[str, float] = {}
+  for seat in seats:
+    found |= {f'calls/{seat.judge.name}/{what}': value for what, value in seat.chat.gauges().items()}
+    found |= seat.judge.take()
+  return found
+
+
+async def _examine(seats: Sequence[_Seat], step: int) -> dict[str, float]:
+  """The panel's ranking and the share of canaries that are liked, by judge; what was lost is left out.
+
+  The step takes the place of the vote, so that every evaluation asks anew and a repeated run does not.
+  """
+  found: dict[str, float] = {}
+  for seat in seats:
+    name, ask = seat.judge.name, _unplaced(seat, step)
+    stood = await panel.standing(ask)
+    found |= {
+      f'panel/{name}/{what}': value
+      for what, value in (('ranked', stood.ranked), ('good', stood.good), ('bad', stood.bad))
+      if value is not None
+    }
+    fitting = canaries.written() if seat.judge.settings.view == 'written' else canaries.drawn()
+    liked = [canaries.accepted(await ask(canaries.TASK, one.answer)) for one in fitting]
+    found[f'canaries/{name}/accepted'] = sum(liked) / len(liked)
+  return found
+
+
+def _unplaced(seat: _Seat, step: int) -> Callable[[Task, Answer], Awaitable[Verdict]]:
+  return lambda task, answer: seat.unplaced.verdict(task, answer, None, vote=step)
