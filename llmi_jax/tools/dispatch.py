@@ -121,12 +121,13 @@ class Dispatcher:
     )
 
   def gauges(self) -> dict[str, float]:
-    """Numbers for metrics: retries of each tool, and what its provider says of itself."""
+    """Numbers for metrics of every tool that calls out: its retries and what its provider says of itself."""
     found: dict[str, float] = {}
     for tool in self.registry:
-      retries = self._retries[tool.spec.name]
-      own = {'retries': float(retries.made), 'retries_denied': float(retries.denied)}
-      found |= {f'{tool.spec.name}/{name}': value for name, value in (own | dict(tool.gauges())).items()}
+      retries, provider = self._retries[tool.spec.name], tool.gauges()
+      if provider or retries.made:
+        own = {'retries': float(retries.made), 'retries_denied': float(retries.denied)}
+        found |= {f'calls/{tool.spec.name}/{name}': value for name, value in (own | dict(provider)).items()}
     return found
 
   async def _serve(

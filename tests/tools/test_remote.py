@@ -395,7 +395,7 @@ def test_an_unhealthy_server_is_left_alone_and_the_others_share_the_load():
 
   outcomes, asked, gauges = asyncio.run(main())
   assert all(o.status == 'ok' for o in outcomes) and asked == [8, 8, 0]
-  assert gauges['diffusion/breakers_open'] == 1 and gauges['diffusion/retries'] == 0
+  assert gauges['calls/diffusion/breakers_open'] == 1 and gauges['calls/diffusion/retries'] == 0
 
 
 def test_a_provider_that_keeps_failing_is_no_longer_asked():
