@@ -214,7 +214,7 @@ def scoring(tools: Dispatcher, chosen: Preset, bench: Bench, seed: int) -> Scori
     bench.judges,
     take_apart,
     totals(chosen),
-    bench.gauges,
+    lambda: bench.gauges() | tools.gauges(),
     bench.examine,
   )
 
