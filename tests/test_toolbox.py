@@ -263,3 +263,22 @@ def test_what_is_not_cached_is_not_called_in_a_replay(tmp_path):
   outcomes, asked = asyncio.run(main())
   assert [o.status for o in outcomes] == ['unavailable', 'ok', 'ok'] and asked == 1
   assert outcomes[1] == outcomes[2] and 'replayed' in outcomes[0].error
+
+
+@pytest.mark.slow
+def test_the_shipped_painter_paints_what_it_never_saw():
+  """Held-out captions: each painting is nearest to the drawing of its own caption, in most cases."""
+  import random
+
+  from experiments.painter import drawing, sheet
+  from llmi_jax.data.builtin import scenes
+  from llmi_jax.painter import flow, words
+
+  loaded, rng = weights.load(painting.FOLDER), random.Random(1)
+  assert (painting.FOLDER / weights.FILE).stat().st_size <= 4 << 20
+  assert loaded.vocabulary == scenes.vocabulary()
+  drawn = [scenes.draw(rng, held_out=True) for _ in range(40)]
+  captions = words.encode([scenes.caption(scene) for scene in drawn], loaded.vocabulary)
+  painted = flow.paint(loaded.params, loaded.shape, captions, np.arange(40, dtype=np.uint32))
+  rules = np.stack([drawing.draw(scene, rng) for scene in drawn])
+  assert sheet.found(np.asarray(painted), rules) >= 0.6

@@ -23,6 +23,13 @@ from llmi_jax.weights import painter as weights
 ROWS, COLUMNS = 5, 8
 
 
+def found(painted: np.ndarray, rules: np.ndarray) -> float:
+  """The share of painted pictures that are nearer to the drawing of their caption than to any other's."""
+  a, b = (pixels.reshape(len(pixels), -1).astype(np.float64) for pixels in (painted, rules))
+  distances = ((a[:, None] - b[None]) ** 2).mean(-1)
+  return float((distances.argmin(1) == np.arange(len(a))).mean())
+
+
 def main(_):
   loaded = weights.load(pathlib.Path(flags.FLAGS.folder))
   rng = random.Random(flags.FLAGS.seed)
@@ -38,6 +45,7 @@ def main(_):
     paint(loaded.params, captions[i : i + 8], seeds[i : i + 8]).block_until_ready()
   print(f'{(time.perf_counter() - began) / 64 * 1e3:.1f} ms a picture')
   rules = np.stack([drawing.draw(scene, rng) for scene in drawn])
+  print(f'nearest to its own drawing among {len(drawn)}: {found(painted, rules):.0%}')
   cells = np.concatenate([painted, rules], 1).reshape(ROWS, COLUMNS, 128, 64, 3)
   for row in range(ROWS):
     for scene in drawn[row * COLUMNS : (row + 1) * COLUMNS]:

@@ -4,7 +4,6 @@ Pictures are asked for with `POST /images/generations`. Edits go to `POST /image
 or to `/images/generations` with the picture as a data URL (SeedEdit and its kin).
 """
 
-import asyncio
 import dataclasses
 import json
 import re
@@ -98,7 +97,7 @@ async def _gather(one, api: ImageApi, context: Context) -> ToolOutcome:
   if not api.several:
     calls = [(1, context.seed + index) for index in range(context.candidates)]
   try:
-    found = await asyncio.gather(*(one(count, seed) for count, seed in calls))
+    found = await pictures.together(one(count, seed) for count, seed in calls)
   except ServiceFault as fault:
     if fault.status in (400, 403, 422, 451) and _MODERATED.search(str(fault)):
       raise ToolFailure(f'The provider refuses this prompt: {fault}', 'policy', 'invalid') from fault

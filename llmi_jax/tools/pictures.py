@@ -3,8 +3,8 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from llmi_jax.core.errors import DataError
 from llmi_jax.core.image import Image
@@ -13,6 +13,7 @@ from llmi_jax.services import images
 from llmi_jax.services.download import Downloader
 from llmi_jax.services.faults import ServiceFault
 
+T = TypeVar('T')
 MOST = 16  # pictures of one reply that are looked at
 
 
@@ -49,7 +50,19 @@ async def take(
       return await decode(picture.encoded, source)
     return await downloader.picture(picture.url, until=until, source=source)
 
-  return [Candidate(image) for image in await asyncio.gather(*(one(picture) for picture in found))]
+  return [Candidate(image) for image in await together(one(picture) for picture in found)]
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+  """The results of all, in order; the first failure stops the others and is raised."""
+  tasks = [asyncio.ensure_future(one) for one in work]
+  try:
+    return await asyncio.gather(*tasks)
+  except BaseException:
+    for task in tasks:
+      task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    raise
 
 
 async def decode(encoded: str, source: str) -> Image:

@@ -7,7 +7,6 @@
 A server takes no seed and makes one picture per call; `GET /health` says that it is up.
 """
 
-import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -78,7 +77,7 @@ async def _ask(
     encoded = await servers.ask('POST', path, _picture, until=context.deadline, json=body)
     return Candidate(await pictures.decode(encoded, source))
 
-  return success(*await asyncio.gather(*(one() for _ in range(context.candidates))))
+  return success(*await pictures.together(one() for _ in range(context.candidates)))
 
 
 def _picture(data: Any) -> str:

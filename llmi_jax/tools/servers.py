@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.services.breaker import Breaker
 from llmi_jax.services.faults import ServiceFault
-from llmi_jax.services.http import Http, check
+from llmi_jax.services.http import Http, Reply, check
 
 T = TypeVar('T')
 _HEALTH_SECONDS = 10.0
@@ -113,7 +113,7 @@ class Servers:
         headers={**self._headers, **(headers or {})},
         most=MAX_REPLY,
       )
-      answer = _read(check(reply, self.name).json(), read, self.name)
+      answer = await asyncio.to_thread(_read, check(reply, self.name), read, self.name)
     except ServiceFault as fault:
       # One slow server is no slow provider: the next may be quicker.
       fault.transient = fault.transient or (fault.cause == 'deadline' and end < until)
@@ -157,7 +157,8 @@ def _encode(data: Any) -> bytes:
   return jsonlib.dumps(data).encode()
 
 
-def _read(data: Any, read: Callable[[Any], T], name: str) -> T:
+def _read(reply: Reply, read: Callable[[Any], T], name: str) -> T:
+  data = reply.json()
   try:
     return read(data)
   except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:

@@ -13,6 +13,7 @@ from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.services import images
 from llmi_jax.services.addresses import Rules
 from llmi_jax.services.download import Downloader
+from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.http import Http
 from llmi_jax.services.limits import Limit
 from llmi_jax.services.retry import Retry
@@ -432,6 +433,20 @@ def test_a_storm_of_cancelled_calls_leaves_the_pool_alive():
         return await tool.call({'prompt': 'y'}, Context(deadline=time.monotonic() + 5))
 
   assert asyncio.run(main()).status == 'ok'
+
+
+def test_when_one_of_several_pictures_fails_the_others_are_not_waited_for():
+  def script(ask):
+    return Act({}, status=500) if ask.number == 2 else Act(kind='hang')
+
+  async def main():
+    async with WebServer(script) as server, Http() as http:
+      tool = qwen_image.qwen_image_tool(Servers(http, (server.url,), 'double'), QwenImage())
+      with pytest.raises(ServiceFault, match='500'):
+        await tool.call({'prompt': 'x'}, Context(candidates=3, deadline=time.monotonic() + 30))
+      return len(asyncio.all_tasks()) - len(server._work) - 1
+
+  assert asyncio.run(main()) == 0
 
 
 def test_code_that_fails_remotely_is_told_apart_from_a_server_that_does():
