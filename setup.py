@@ -46,9 +46,9 @@ EXTRAS = {
     'pytest>=9',
     'ruff>=0.15',  # format and lint
     'segno>=1.6',  # the second implementation of QR codes
-    'starlette>=1.0',  # the tool server
-    'uvicorn>=0.40',  # likewise
+    'starlette>=1.0',  # the tool and chat servers, tested over real sockets
     'torch>=2.6',  # the second implementation that numbers are compared with
+    'uvicorn>=0.40',
   ],
 }
 

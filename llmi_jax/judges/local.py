@@ -5,7 +5,7 @@ from typing import Protocol
 
 from llmi_jax.core.task import Message
 from llmi_jax.judges.remote import Complete
-from llmi_jax.services.chat import ChatReply, ChatRequest
+from llmi_jax.services.completion import ChatReply, ChatRequest
 
 
 class Generate(Protocol):

@@ -9,7 +9,7 @@ from llmi_jax.core.task import Part, Task
 from llmi_jax.judges import prompt, verdict_form, views
 from llmi_jax.judges.remote import PLACES, Complete
 from llmi_jax.judges.verdict_form import Unreadable
-from llmi_jax.services.chat import ChatRequest
+from llmi_jax.services.completion import ChatRequest
 from llmi_jax.services.faults import ServiceFault
 
 _FIELDS = {'better': ('A', 'B', 'tie')}

@@ -20,7 +20,7 @@ from llmi_jax.core.verdict import Score, Verdict
 from llmi_jax.judges import gates, prompt, verdict_form, views
 from llmi_jax.judges.verdict_form import Form, Reading, Unreadable
 from llmi_jax.services.cache import content_key
-from llmi_jax.services.chat import ChatReply, ChatRequest
+from llmi_jax.services.completion import ChatReply, ChatRequest
 from llmi_jax.services.faults import ServiceFault
 
 Complete = Callable[[ChatRequest], Awaitable[ChatReply]]

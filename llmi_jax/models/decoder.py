@@ -96,20 +96,27 @@ class View(nnx.Module):
 
 
 class Vision(NamedTuple):
-  """Pictures and where they stand.
+  """What the tower made of pictures, and where it stands.
 
   Attributes:
-    pictures: M distinct ones, laid out for the tower; it runs once for each.
-    rows: [B, T] int32: at an image token, its row among the features of all pictures, [M·U, D]; -1 elsewhere.
+    features: [M·U, D], see `see`; shared by all rows of a batch.
+    rows: [B, T] int32: at an image token, its row of the features; -1 elsewhere.
   """
 
-  pictures: Pictures
+  features: Array
   rows: Array
 
 
 def decode_view(model: Decoder, dtype: Any = None) -> View:
   """The parameters for generation: layers unstacked, everything cast to `dtype`."""
   return View(model if dtype is None else jax.tree.map(lambda leaf: leaf.astype(dtype), model))
+
+
+def see(model: Decoder | View, pictures: Pictures, *, config: DecoderConfig, remat: Remat = 'none') -> Array:
+  """Runs the vision tower over M distinct pictures: features [M·U, D], U of each picture together."""
+  assert config.vision is not None
+  found = features(model.tower, config.vision, pictures, remat=remat != 'none')
+  return found.reshape(-1, found.shape[-1])
 
 
 def forward(
@@ -151,7 +158,8 @@ def forward(
   """
   x = model.embedding[...][tokens]
   if vision is not None:
-    x = _insert(x, model.tower, vision, config, remat)
+    seen = vision.features[jnp.maximum(vision.rows, 0)].astype(x.dtype)
+    x = jnp.where(vision.rows[..., None] >= 0, seen, x)
   x = constrain(x, layout, 'batch', 'tokens', None)
   angles = rope.angles(positions, config.head_dim, config.rope, None if cache else lengths)
   live = jnp.arange(tokens.shape[1])[None] < lengths[:, None]
@@ -165,14 +173,6 @@ def forward(
     layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout)
     x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat)
   return rms_norm(x, model.norm[...], config.norm_eps), kept, _diagnostics(routings)
-
-
-def _insert(x: Array, tower, vision: Vision, config: DecoderConfig, remat: Remat) -> Array:
-  """Puts features in the place of image tokens."""
-  assert config.vision is not None
-  found = features(tower, config.vision, vision.pictures, remat=remat != 'none')
-  found = found.reshape(-1, found.shape[-1]).astype(x.dtype)
-  return jnp.where(vision.rows[..., None] >= 0, found[jnp.maximum(vision.rows, 0)], x)
 
 
 def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layout):

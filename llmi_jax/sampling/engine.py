@@ -161,6 +161,15 @@ class Engine:
       self._state = self._start()
     return finished
 
+  def progress(self) -> dict[Hashable, np.ndarray]:
+    """Tokens so far, [t] int32, of each request's first sample if that still decodes, by the request's id."""
+    found = {}
+    for group, request in enumerate(self._placed):
+      row = group * self.config.samples
+      if request is not None and self._alive[row]:
+        found[request.id] = np.concatenate([np.zeros(0, np.int32), *(p.token for p in self._parts[row])])
+    return found
+
   def _collect(self, row: int) -> Sample:
     group, sample = divmod(row, self.config.samples)
     request = self._placed[group]

@@ -72,13 +72,11 @@ def _batch(prompts, config):
     positions[:, i, : len(ids)], _ = mrope.positions(ids, [GRIDS[x] for x in own], image_pad=IMAGE, merge=2)
     seen = token_rows([(letters.index(x) * units, GRIDS[x]) for x in own], windows)
     rows[i, np.flatnonzero(tokens[i] == IMAGE)] = seen
-  vision = None
+  pictures = None
   if letters:
-    vision = Vision(
-      arrange([(patches[x], GRIDS[x]) for x in letters], windows, slots=slots), jnp.asarray(rows)
-    )
+    pictures = arrange([(patches[x], GRIDS[x]) for x in letters], windows, slots=slots)
   lengths = np.array([len(ids) for ids, _ in made], np.int32)
-  return tokens, positions, lengths, vision, [(row, patches) for _, row in made]
+  return tokens, positions, lengths, (pictures, rows), [(row, patches) for _, row in made]
 
 
 def _original(original, tokens, lengths, seen):
@@ -95,12 +93,17 @@ def _original(original, tokens, lengths, seen):
   return original(ids, attention_mask=mask, **kinds).logits
 
 
+def _see(model, config, seen):
+  pictures, rows = seen
+  return Vision(decoder.see(model, pictures, config=config), jnp.asarray(rows)) if pictures else None
+
+
 @pytest.mark.parametrize('prompts', PROMPTS.values(), ids=PROMPTS.keys())
 def test_logits_and_gradients_equal_the_original(policy, prompts):
   import torch
 
   original, model, config = policy
-  tokens, positions, lengths, vision, seen = _batch(prompts, config)
+  tokens, positions, lengths, pictures, seen = _batch(prompts, config)
   live = np.arange(tokens.shape[1])[None] < lengths[:, None]
   weight = np.random.default_rng(1).normal(size=(*tokens.shape, config.vocab)) * live[..., None]
   weight = weight.astype(np.float32)
@@ -109,6 +112,7 @@ def test_logits_and_gradients_equal_the_original(policy, prompts):
   (theirs * torch.tensor(weight)).sum().backward()
 
   def loss(model):
+    vision = _see(model, config, pictures)
     hidden, _, _ = decoder.forward(
       model, tokens, positions, jnp.asarray(lengths), vision=vision, config=config
     )
@@ -122,7 +126,7 @@ def test_logits_and_gradients_equal_the_original(policy, prompts):
   for tensor, place in places(config).items():
     grad = leaves[place.leaf][place.index]
     if tensor not in wanted:
-      assert tensor.startswith('visual.') and vision is None and not grad.any(), tensor
+      assert tensor.startswith('visual.') and pictures[0] is None and not grad.any(), tensor
       continue
     grad = (grad.T if place.transposed else grad).reshape(wanted[tensor].shape)
     assert np.linalg.norm(grad - wanted[tensor]) <= 1e-3 * np.linalg.norm(wanted[tensor]) + 1e-7, tensor
@@ -132,7 +136,8 @@ def test_a_view_prefills_and_decodes_as_the_whole(policy):
   _, model, config = policy
   from llmi_jax.models.cache import Cache, Prefix, empty_suffix
 
-  tokens, positions, lengths, vision, _ = _batch([['2', 'a', '4', 'b', '6']], config)
+  tokens, positions, lengths, pictures, _ = _batch([['2', 'a', '4', 'b', '6']], config)
+  vision = _see(model, config, pictures)
   whole, _, _ = decoder.forward(model, tokens, positions, jnp.asarray(lengths), vision=vision, config=config)
   view = decoder.decode_view(model)
   cut = int(lengths[0]) - 4
@@ -156,10 +161,11 @@ def test_bf16_is_as_near_to_float32_as_the_original(policy):
   import torch
 
   original, model, config = policy
-  tokens, positions, lengths, vision, seen = _batch(PROMPTS['one to four'], config)
+  tokens, positions, lengths, pictures, seen = _batch(PROMPTS['one to four'], config)
   live = np.arange(tokens.shape[1])[None] < lengths[:, None]
 
   def logits(model):
+    vision = _see(model, config, pictures)
     out = decoder.forward(model, tokens, positions, jnp.asarray(lengths), vision=vision, config=config)
     return np.asarray(decoder.unembed(model, out[0]))[live]
 

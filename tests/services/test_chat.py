@@ -8,7 +8,8 @@ import pytest
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.core.task import ImagePart, Message, TextPart
 from llmi_jax.services import images
-from llmi_jax.services.chat import ChatClient, ChatRequest, ChatSettings, bounded
+from llmi_jax.services.chat import ChatClient, ChatRequest, ChatSettings
+from llmi_jax.services.completion import bounded
 from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.http import retry_after
 from llmi_jax.services.limits import Limit

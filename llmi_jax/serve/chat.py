@@ -1,0 +1,238 @@
+"""A policy behind the OpenAI chat protocol, on our own engine.
+
+    python -m llmi_jax.serve.chat --policy=RUN [--host=127.0.0.1] [--port=8000] [--rows=8]
+
+RUN is a work folder (its newest checkpoint answers), a Hugging Face folder, or `builtin:tiny`. Requests
+that come together are decoded together. Served: `/v1/models`, `/v1/chat/completions` with `stream`, `seed`,
+`temperature`, `max_tokens` and `logprobs`; what is not served is refused in one sentence. The environment
+variable LLMI_JAX_CHAT_KEY, where set, is the bearer token that requests must show; without one only this
+machine is served.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import os
+import pathlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from llmi_jax import front, wiring
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.models import decoder
+from llmi_jax.rollout.device import Device
+from llmi_jax.sampling.engine import Engine, Sample
+from llmi_jax.serve.asking import Asked, Limits, Refused, read
+from llmi_jax.serve.batcher import Batcher, Full, Job
+from llmi_jax.text.tokens import Tokenizer
+
+try:
+  import uvicorn
+  from starlette.applications import Starlette
+  from starlette.requests import Request
+  from starlette.responses import JSONResponse, Response, StreamingResponse
+  from starlette.routing import Route
+except ImportError as error:
+  raise SystemExit(f'Error: {error}; pip install "llmi_jax[serve]".') from error
+
+POLICY = flags.DEFINE_string(
+  'policy', None, 'Work folder, Hugging Face folder or builtin:NAME.', required=True
+)
+NAME = flags.DEFINE_string('name', None, 'What the model is called; default: the folder.')
+HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on.')
+PORT = flags.DEFINE_integer('port', 8000, 'Port to listen on.')
+ROWS = flags.DEFINE_integer('rows', 8, 'Replies that are decoded together.')
+PROMPT = flags.DEFINE_integer('prompt_tokens', 1024, 'Longest prompt.')
+RESPONSE = flags.DEFINE_integer('response_tokens', 512, 'Longest reply.')
+KEY = 'LLMI_JAX_CHAT_KEY'
+MOST_BYTES = 4 << 20  # of a request
+
+
+def main(_: ConfigDict) -> None:
+  """Serves until it is stopped."""
+  asyncio.run(serve(POLICY.value, NAME.value or pathlib.Path(POLICY.value).name))
+
+
+async def serve(path: str, name: str) -> None:
+  """Loads the policy and serves it.
+
+  Raises:
+    ConfigError: others than this machine would be served without a key.
+    WeightsError: the policy cannot be loaded.
+  """
+  key = os.environ.get(KEY, '')
+  if not key and not _is_loopback(HOST.value):
+    raise ConfigError(f'--host={HOST.value} lets others in; set {KEY} first, or serve 127.0.0.1 alone.')
+  policy = load(path)
+  device = Device()
+  params = await device.run(jax.jit(decoder.decode_view), policy.model)
+  limits = Limits(PROMPT.value, RESPONSE.value)
+  batcher = Batcher(device, engines(policy, limits, ROWS.value), params)
+  working = asyncio.ensure_future(batcher.run())
+  try:
+    application = app(batcher, policy.tokenizer, limits, name, key)
+    settings = uvicorn.Config(
+      application, HOST.value, PORT.value, log_level='warning', lifespan='off', ws='none'
+    )
+    print(f'Serving {name} on http://{HOST.value}:{PORT.value}/v1', flush=True)
+    await uvicorn.Server(settings).serve()
+  finally:
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    device.close()
+
+
+def load(path: str) -> wiring.Policy:
+  """The policy of a work folder, or of a folder of weights."""
+  if (pathlib.Path(path) / 'checkpoints').is_dir():
+    return wiring.trained(path)[1]
+  return wiring.load_policy(path)
+
+
+def engines(policy: wiring.Policy, limits: Limits, rows: int) -> Callable[[float], Engine]:
+  """A function that builds an engine for a temperature."""
+
+  def make(temperature: float) -> Engine:
+    sampler = {'temperature': temperature, 'tokens': limits.response, 'chunk': 8}
+    config = ConfigDict({'prompt': {'tokens': limits.prompt}, 'sampler': sampler})
+    return wiring.engine(policy, config, rows, 1)
+
+  return make
+
+
+def app(batcher: Batcher, tokenizer: Tokenizer, limits: Limits, name: str, key: str = '') -> Starlette:
+  """The protocol as an ASGI application.
+
+  Args:
+    batcher: makes replies.
+    tokenizer: reads and writes.
+    limits: of prompts and replies.
+    name: of the model.
+    key: that requests must show; none where empty.
+  """
+
+  async def models(request: Request) -> Response:
+    _admit(request, key)
+    return JSONResponse({'object': 'list', 'data': [{'id': name, 'object': 'model', 'owned_by': 'llmi_jax'}]})
+
+  async def complete(request: Request) -> Response:
+    _admit(request, key)
+    asked = read(await _body(request), tokenizer, limits)
+    try:
+      batcher.submit(asked.job)
+    except Full as full:
+      raise Refused(str(full), 429) from full
+    head = {'id': f'chatcmpl-{secrets.token_hex(12)}', 'created': int(time.time()), 'model': name}
+    if asked.stream:
+      return StreamingResponse(_events(asked, tokenizer, head), media_type='text/event-stream')
+    return JSONResponse(whole(await _last(asked.job), asked, tokenizer, head))
+
+  async def refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    kind = 'invalid_request_error' if error.status < 429 else 'rate_limit_error'
+    return JSONResponse({'error': {'message': str(error), 'type': kind}}, error.status)
+
+  return Starlette(
+    routes=[Route('/v1/models', models), Route('/v1/chat/completions', complete, methods=['POST'])],
+    exception_handlers={Refused: refuse},
+  )
+
+
+def whole(sample: Sample, asked: Asked, tokenizer: Tokenizer, head: dict[str, Any]) -> dict[str, Any]:
+  """The reply to a request that does not stream."""
+  message = {'role': 'assistant', 'content': tokenizer.decode(sample.tokens)}
+  choice: dict[str, Any] = {'index': 0, 'message': message, 'finish_reason': sample.finish}
+  if asked.logprobs:
+    choice['logprobs'] = {'content': _logprobs(sample, tokenizer)}
+  return head | {'object': 'chat.completion', 'choices': [choice], 'usage': _usage(sample, asked)}
+
+
+async def _events(asked: Asked, tokenizer: Tokenizer, head: dict[str, Any]) -> AsyncIterator[str]:
+  """The reply as server-sent events; a character comes once it is whole."""
+  head, writer, done = head | {'object': 'chat.completion.chunk'}, tokenizer.decoder(), 0
+  yield _event(head, {'role': 'assistant', 'content': ''})
+  while True:
+    event = await asked.job.events.get()
+    if isinstance(event, BaseException):
+      yield f'data: {json.dumps({"error": {"message": _sorry(event)}})}\n\n'
+      return
+    tokens = event.tokens if isinstance(event, Sample) else event
+    text = ''.join(writer.push(int(token)) for token in tokens[done:])
+    done = len(tokens)
+    if isinstance(event, Sample):
+      text += writer.close()
+    if text:
+      yield _event(head, {'content': text})
+    if isinstance(event, Sample):
+      extra = {'logprobs': {'content': _logprobs(event, tokenizer)}} if asked.logprobs else {}
+      yield _event(head | {'usage': _usage(event, asked)}, {}, event.finish, extra)
+      yield 'data: [DONE]\n\n'
+      return
+
+
+def _event(head: dict[str, Any], delta: dict[str, str], finish: str | None = None, extra: Any = None) -> str:
+  choice = {'index': 0, 'delta': delta, 'finish_reason': finish} | (extra or {})
+  return f'data: {json.dumps(head | {"choices": [choice]})}\n\n'
+
+
+async def _last(job: Job) -> Sample:
+  """Waits for the end of a reply."""
+  while True:
+    event = await job.events.get()
+    if isinstance(event, BaseException):
+      raise Refused(_sorry(event), 500) from event
+    if isinstance(event, Sample):
+      return event
+
+
+def _sorry(error: BaseException) -> str:
+  return f'The reply could not be made ({type(error).__name__}).'
+
+
+def _logprobs(sample: Sample, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+  """Log-probabilities at temperature 1 over the whole vocabulary."""
+  return [
+    {'token': tokenizer.decode(np.array([token])), 'logprob': float(value), 'top_logprobs': []}
+    for token, value in zip(sample.tokens, sample.logp_full)
+  ]
+
+
+def _usage(sample: Sample, asked: Asked) -> dict[str, int]:
+  prompt, reply = len(asked.job.tokens), len(sample.tokens)
+  return {'prompt_tokens': prompt, 'completion_tokens': reply, 'total_tokens': prompt + reply}
+
+
+async def _body(request: Request) -> bytes:
+  """The body, counted while it comes."""
+  parts, length = [], 0
+  async for part in request.stream():
+    length += len(part)
+    if length > MOST_BYTES:
+      raise Refused(f'The request has more than {MOST_BYTES:,} bytes.', 413)
+    parts.append(part)
+  return b''.join(parts)
+
+
+def _admit(request: Request, key: str) -> None:
+  shown = request.headers.get('authorization', '').removeprefix('Bearer ')
+  if key and not hmac.compare_digest(shown.encode(), key.encode()):
+    raise Refused('The key is missing or wrong.', 401)
+
+
+def _is_loopback(host: str) -> bool:
+  try:
+    return ipaddress.ip_address(host).is_loopback
+  except ValueError:
+    return host == 'localhost'
+
+
+if __name__ == '__main__':
+  front.run(main, config_required=False)
