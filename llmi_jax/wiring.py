@@ -65,7 +65,9 @@ def policy_folder(path: str) -> pathlib.Path:
   if path.startswith('builtin:'):
     folder = ASSETS / path.removeprefix('builtin:')
     if not folder.is_dir():
-      names = ', '.join(f'builtin:{p.name}' for p in sorted(ASSETS.iterdir()) if p.is_dir())
+      names = ', '.join(
+        f'builtin:{p.name}' for p in sorted(ASSETS.iterdir()) if (p / 'config.json').is_file()
+      )
       raise ConfigError(f'There is no policy {path}; known are {names}.')
     return folder
   return pathlib.Path(path)
