@@ -46,7 +46,8 @@ EXTRAS = {
     'pyright[nodejs]>=1.1.400',  # types
     'pytest>=9',
     'ruff>=0.15',  # format and lint
-    'starlette>=1.0',  # the chat server, tested over a real socket
+    'segno>=1.6',  # the second implementation of QR codes
+    'starlette>=1.0',  # the tool and chat servers, tested over real sockets
     'torch>=2.6',  # the second implementation that numbers are compared with
     'uvicorn>=0.40',
   ],

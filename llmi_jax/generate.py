@@ -13,7 +13,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, judging, wiring
+from llmi_jax import front, judging, toolbox, wiring
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.models import decoder
@@ -61,10 +61,10 @@ async def answer(task: Task):
   config, policy = wiring.trained(POLICY.value)
   device = Device()
   try:
-    async with wiring.registry(config.tools) as registry:
+    async with toolbox.registry(config.tools, device) as registry:
       # A document is judged only where that calls nobody.
       bench = judging.programs() if config.reward.judges == 'offline' else judging.Bench(())
-      dispatcher = wiring.dispatcher(registry, config.tools)
+      dispatcher = toolbox.dispatcher(registry, config.tools)
       roller = Roller(
         device,
         wiring.engine(policy, config, 1, 1),

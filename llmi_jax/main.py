@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, trainer, update, wiring
+from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, toolbox, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
@@ -70,7 +70,8 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
   if config.policy.rebuild and not folder.exists():
-    rebuild.make(folder, config.policy.rebuild, seed=config.seed)
+    painted = 'diffusion' in config.tools.names
+    rebuild.make(folder, config.policy.rebuild, seed=config.seed, painted=painted)
 
 
 def config_name() -> str:
@@ -124,10 +125,10 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     cache = Cache(workdir / 'cache', config.tools.cache)
     verdicts = Cache(config.reward.cache, config.tools.cache) if config.reward.cache else cache
     async with (
-      wiring.registry(config.tools) as registry,
+      toolbox.registry(config.tools, device) as registry,
       judging.bench(config.reward, journal, verdicts) as bench,
     ):
-      dispatcher = wiring.dispatcher(registry, config.tools, journal, cache)
+      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples),

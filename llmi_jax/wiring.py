@@ -1,10 +1,9 @@
 """Builds the parts that entry points share from a config's plain values. Nothing below here sees a config."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +16,7 @@ from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
-from llmi_jax.data import photographs, tasks
+from llmi_jax.data import tasks
 from llmi_jax.judging import Bench
 from llmi_jax.models import lora
 from llmi_jax.models.config import DecoderConfig
@@ -29,17 +28,12 @@ from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.logits import Sampling
-from llmi_jax.services.cache import Cache
-from llmi_jax.services.journal import Journal
-from llmi_jax.services.limits import Limit
 from llmi_jax.text import grammar, prompts, tokens
 from llmi_jax.text.reader import Reader
 from llmi_jax.text.tokens import Tokenizer
 from llmi_jax.tools import answer as answers
-from llmi_jax.tools import code, edit, search
 from llmi_jax.tools.dispatch import Dispatcher
-from llmi_jax.tools.registry import Registry, Tool
-from llmi_jax.tools.sandbox.host import Figures, Sandbox
+from llmi_jax.tools.registry import Registry
 from llmi_jax.tools.session import Session, SessionKey
 from llmi_jax.update import Optimizer
 from llmi_jax.weights import load
@@ -71,7 +65,9 @@ def policy_folder(path: str) -> pathlib.Path:
   if path.startswith('builtin:'):
     folder = ASSETS / path.removeprefix('builtin:')
     if not folder.is_dir():
-      names = ', '.join(f'builtin:{p.name}' for p in sorted(ASSETS.iterdir()) if p.is_dir())
+      names = ', '.join(
+        f'builtin:{p.name}' for p in sorted(ASSETS.iterdir()) if (p / 'config.json').is_file()
+      )
       raise ConfigError(f'There is no policy {path}; known are {names}.')
     return folder
   return pathlib.Path(path)
@@ -180,46 +176,6 @@ def banned_mask(policy: Policy) -> np.ndarray:
   return mask
 
 
-@contextlib.asynccontextmanager
-async def registry(config: Config) -> AsyncIterator[Registry]:
-  """The configured tools; closing stops their helpers.
-
-  Raises:
-    ConfigError: a tool's name is unknown.
-    SandboxError: the code tool is wanted and no sandbox holds here.
-  """
-  async with contextlib.AsyncExitStack() as stack:
-    made: list[Tool] = []
-    for name in config.names:
-      if name == 'search':
-        made.append(search.search_tool(photographs.load()))
-      elif name == 'edit':
-        made.append(edit.edit_tool())
-      elif name == 'code':
-        made.append(await stack.enter_async_context(_code(config.code)))
-      else:
-        raise ConfigError(f'config.tools.names holds {name!r}; known are search, code and edit.')
-    yield Registry(made)
-
-
-@contextlib.asynccontextmanager
-async def _code(config: Config) -> AsyncIterator[Tool]:
-  figures = Figures(config.width, config.height, config.dpi, config.font_size, config.tight)
-  sandbox = await Sandbox.open(figures, config.workers)
-  try:
-    yield code.code_tool(sandbox, deadline=config.seconds)
-  finally:
-    await sandbox.close()
-
-
-def dispatcher(
-  tools: Registry, config: Config, journal: Journal | None = None, cache: Cache | None = None
-) -> Dispatcher:
-  """Runs calls within their limits."""
-  limits = {'code': Limit(config.code.workers, 3 * config.code.seconds)}
-  return Dispatcher(tools, max_calls=config.max_calls, limits=limits, cache=cache, journal=journal)
-
-
 def reward(config: Config) -> Preset:
   """The reward that a config names or spells out.
 
@@ -274,7 +230,7 @@ def scoring(tools: Dispatcher, chosen: Preset, bench: Bench, seed: int) -> Scori
     bench.judges,
     take_apart,
     totals(chosen),
-    bench.gauges,
+    lambda: bench.gauges() | tools.gauges(),
     bench.examine,
   )
 

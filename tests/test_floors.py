@@ -15,8 +15,8 @@ FLOORS = {
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics'), 3),
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
-  **dict.fromkeys(('eval', 'tts'), 5),
-  **dict.fromkeys(('trainer', 'warm_start', 'judging'), 6),
+  **dict.fromkeys(('eval', 'tts', 'painting'), 5),
+  **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 8),
 }

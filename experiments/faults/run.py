@@ -15,7 +15,7 @@ import sys
 
 from absl import app, flags, logging
 
-from llmi_jax import front, main, wiring
+from llmi_jax import front, main, toolbox, wiring
 from llmi_jax.weights import save
 from tests.doubles import tools
 
@@ -55,13 +55,13 @@ def settings(url: str, **more):
 def train(name: str, share: float) -> pathlib.Path:
   """Trains with faults."""
   workdir = pathlib.Path(OUT.value) / name
-  clean = wiring.registry
+  clean = toolbox.registry
   with Server(share) as server:
-    wiring.registry = tools.wrap(clean, share)
+    toolbox.registry = tools.wrap(clean, share)
     try:
       main.train(settings(server.url), workdir)
     finally:
-      wiring.registry = clean
+      toolbox.registry = clean
   return workdir
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 
 from experiments.hacking.documents import INJECTIONS, POLICIES
-from llmi_jax import front, wiring
+from llmi_jax import front, toolbox, wiring
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
@@ -27,6 +27,7 @@ from llmi_jax.judges.offline import OfflineText, OfflineVisual
 from llmi_jax.rewards import audit, facts, injection, parts
 from llmi_jax.rewards.presets import PRESETS, Preset
 from llmi_jax.rollout import watch
+from llmi_jax.rollout.device import Device
 from llmi_jax.text import grammar
 from llmi_jax.tools.answer import compose
 from llmi_jax.tools.registry import Registry
@@ -54,7 +55,7 @@ async def answers(
   registry: Registry, tasks: Sequence[Task], write: Callable[[Task, random.Random], str]
 ) -> list[Answered]:
   """Carries what a policy writes through grammar, tools and the offline judges."""
-  dispatcher, rng = wiring.dispatcher(registry, _config().tools), random.Random(0)
+  dispatcher, rng = toolbox.dispatcher(registry, _config().tools), random.Random(0)
   judges = OfflineText(), OfflineVisual()
   made = []
   for index, task in enumerate(tasks):
@@ -148,7 +149,7 @@ def _config():
 async def tables(count: int) -> list[str]:
   tasks = generate.tasks('test')
   tasks = [tasks[index * len(tasks) // count] for index in range(count)]
-  async with wiring.registry(_config().tools) as registry:
+  async with toolbox.registry(_config().tools, Device()) as registry:
     return [*await policies(registry, tasks), '', *await injections(registry, tasks)]
 
 

@@ -4,9 +4,10 @@
     shows: a tabby cat
     plots: 3, 5, 8, 6 as line of lemonade sales
     edits: turn it grey on 0 of a tabby cat
+    paints: a red house by the sea
 
-`shows`, `plots` and `edits` each stand for one wanted picture, in order. Any other wording is a criterion
-for people and language models alone.
+`shows`, `plots`, `edits` and `paints` each stand for one wanted picture, in order. Any other wording is a
+criterion for people and language models alone.
 """
 
 import dataclasses
@@ -63,7 +64,17 @@ class Edits:
     return f'edits: {self.change} on {self.index} of {self.what}'
 
 
-Criterion = Mentions | Shows | Plots | Edits
+@dataclasses.dataclass(frozen=True)
+class Paints:
+  """A painted picture of `what`."""
+
+  what: str
+
+  def __str__(self) -> str:
+    return f'paints: {self.what}'
+
+
+Criterion = Mentions | Shows | Plots | Edits | Paints
 
 
 def numbers(values: Iterable[float]) -> str:
@@ -81,6 +92,8 @@ def parse(line: str) -> Criterion | None:
     return Mentions(rest)
   if name == 'shows':
     return Shows(rest)
+  if name == 'paints':
+    return Paints(rest)
   if name == 'plots' and (found := _PLOTS.fullmatch(rest)) and found['kind'] in KINDS:
     return Plots(tuple(float(v) for v in found['values'].split(', ')), found['kind'], found['what'])
   if name == 'edits' and (found := _EDITS.fullmatch(rest)):

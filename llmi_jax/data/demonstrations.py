@@ -13,10 +13,10 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 
-from llmi_jax.core.rubric import Edits, Mentions, Plots, Shows, criteria, numbers
+from llmi_jax.core.rubric import Edits, Mentions, Paints, Plots, Shows, criteria, numbers
 from llmi_jax.core.task import Task
 
-Wanted = Shows | Plots | Edits
+Wanted = Shows | Plots | Edits | Paints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Flaws:
     prose: the text announces a picture, or never names what it is about.
     habit: whether the wrong tool is always the same one. With `tool` above one half the most likely answer
       is then wrong, and sampling at a low temperature makes it worse, not better.
+    tools: those that wrong tools are drawn from.
   """
 
   tool: float = 0.40
@@ -37,6 +38,7 @@ class Flaws:
   tag: float = 0.15
   prose: float = 0.25
   habit: bool = False
+  tools: tuple[str, ...] = ('search', 'code', 'edit')
 
 
 PERFECT = Flaws(0.0, 0.0, 0.0, 0.0)
@@ -59,7 +61,7 @@ _CHARTS = {
   'hist': (_CODE.format('histogram'), '", "params": {"code": "plt.hist([', '])"}}</imgen>'),
 }
 
-# Fixed strings of right tags, longest first; the diffusion ones wait for a tool of that name.
+# Fixed strings of right tags, longest first.
 SKELETONS: tuple[str, ...] = tuple(
   sorted(
     {
@@ -95,8 +97,8 @@ _ANNOUNCEMENTS = (
 
 # Documents of more pictures than this have no last sentence.
 _CLOSED = 2
-_TOOLS = ('search', 'code', 'edit')
-_HABIT: dict[type, str] = {Shows: 'code', Plots: 'search', Edits: 'search'}
+_RIGHT: dict[type, str] = {Shows: 'search', Plots: 'code', Edits: 'edit', Paints: 'diffusion'}
+_HABIT: dict[type, str] = {Shows: 'code', Plots: 'search', Edits: 'search', Paints: 'search'}
 
 
 def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> str:
@@ -112,7 +114,7 @@ def demonstrate(task: Task, rng: random.Random, *, flaws: Flaws = PERFECT) -> st
   wanted = [c for c in found if not isinstance(c, Mentions)]
   tags = [(item, _tag(item)) for item in wanted]
   if rng.random() < flaws.tool:
-    tags = [(item, _wrong_tool(item, rng, flaws.habit)) for item, _ in tags]
+    tags = [(item, _wrong_tool(item, rng, flaws)) for item, _ in tags]
   if rng.random() < flaws.count:
     tags = _wrong_count(tags, about, rng)
   if tags and rng.random() < flaws.tag:
@@ -147,11 +149,17 @@ def _tag(item: Wanted) -> str:
     return _search(item.what)
   if isinstance(item, Plots):
     return _code(item.what, item.kind, item.values)
+  if isinstance(item, Paints):
+    return _paint(item.what)
   return _edit(item.what, item.index, item.change)
 
 
 def _search(what: str) -> str:
   return f'{_SEARCH} {what}{_QUERY} {what}{_CLOSE}'
+
+
+def _paint(what: str) -> str:
+  return f'{_DIFFUSION} {what}{_PAINT} {what}{_CLOSE}'
 
 
 def _code(what: str, kind: str, values: Sequence[float]) -> str:
@@ -163,12 +171,14 @@ def _edit(what: str, index: int, change: str) -> str:
   return f'{_EDIT} {what}{_INDEX}{index}{_PROMPT} {change}{_CLOSE}'
 
 
-def _wrong_tool(item: Wanted, rng: random.Random, habit: bool) -> str:
+def _wrong_tool(item: Wanted, rng: random.Random, flaws: Flaws) -> str:
   """The same wish sent to another tool, with the arguments that such a mistake would have."""
-  right = {Shows: 'search', Plots: 'code', Edits: 'edit'}[type(item)]
-  tool = _HABIT[type(item)] if habit else rng.choice([tool for tool in _TOOLS if tool != right])
+  right = _RIGHT[type(item)]
+  tool = _HABIT[type(item)] if flaws.habit else rng.choice([tool for tool in flaws.tools if tool != right])
   if tool == 'search':
     return _search(item.what)
+  if tool == 'diffusion':
+    return _paint(item.what)
   if tool == 'code':
     return _code(item.what, rng.choice(tuple(_CHARTS)), tuple(range(1, rng.randint(4, 6))))
   return _edit(item.what, 0, item.change if isinstance(item, Edits) else 'turn it grey')
@@ -202,7 +212,7 @@ def _unclosed(tag: str) -> str:
 
 
 def _unknown_source(tag: str) -> str:
-  for tool in _TOOLS:
+  for tool in _RIGHT.values():
     tag = tag.replace(f'"source": "{tool}"', '"source": "image"')
   return tag
 

@@ -22,6 +22,7 @@ from llmi_jax.data.builtin.topics import SPLITS
 from llmi_jax.services import images
 
 BUILTIN = 'builtin'
+PAINTED = 'builtin+diffusion'  # with tasks for a painter
 MARK = '<image>'
 _ROLES = ('system', 'user', 'assistant')
 _CUES = ('implicit', 'explicit')
@@ -48,16 +49,18 @@ def load(path: str | pathlib.Path, split: str | None = None) -> list[Task]:
   """Reads tasks, in the file's order.
 
   Args:
-    path: a parquet file, or `builtin` for the built-in tasks.
+    path: a parquet file; `builtin` for the built-in tasks, `builtin+diffusion` for those with a painter.
     split: only rows of this split; None for all.
 
   Raises:
     DataError: the file cannot be read, lacks a column, holds a bad row, or has no row of the split.
   """
-  if str(path) == BUILTIN:
+  if str(path) in (BUILTIN, PAINTED):
     splits = SPLITS if split is None else (split,)
-    built_in = [task for name in splits if name in SPLITS for task in generate.tasks(name)]
-    tasks = _read(table(built_in).to_batches(), BUILTIN, pathlib.Path())
+    built_in = [
+      task for name in splits if name in SPLITS for task in generate.tasks(name, painted=str(path) == PAINTED)
+    ]
+    tasks = _read(table(built_in).to_batches(), str(path), pathlib.Path())
   else:
     tasks = _read_file(pathlib.Path(path))
   _check_unique(tasks, str(path))

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmi_jax.core import wording
-from llmi_jax.core.rubric import Edits, Plots, Shows
+from llmi_jax.core.rubric import Edits, Paints, Plots, Shows
 
-Wanted = Shows | Plots | Edits
+Wanted = Shows | Plots | Edits | Paints
 
 # The tool that each kind of wanted picture is made with.
-TOOL = {Shows: 'search', Plots: 'code', Edits: 'edit'}
+TOOL = {Shows: 'search', Plots: 'code', Edits: 'edit', Paints: 'diffusion'}
 
 _MOST_NUMBERS = 64
 _NUMBER = re.compile(r'(?<![\w.])-?\d{1,12}(?:\.\d{1,6})?(?![\w.])')
@@ -27,13 +27,16 @@ _KINDS = {
 def of_params(wanted: Wanted, tool: str, params: Mapping[str, Any]) -> float:
   """How far a call's parameters ask for the wanted picture, in [0, 1]; 0 for another tool than its own.
 
-  `shows`: the query holds the subject's words. `plots`: seven tenths for the numbers, in order, three for the
-  kind of chart. `edits`: six tenths for the words of the change, four for the picture it is done to.
+  `shows`: the query holds the subject's words; `paints`: the prompt does. `plots`: seven tenths for the
+  numbers, in order, three for the kind of chart. `edits`: six tenths for the words of the change, four for
+  the picture it is done to.
   """
   if tool != TOOL[type(wanted)]:
     return 0.0
   if isinstance(wanted, Shows):
     return wording.recall(wanted.what, str(params.get('query', '')))
+  if isinstance(wanted, Paints):
+    return wording.recall(wanted.what, str(params.get('prompt', '')))
   if isinstance(wanted, Plots):
     code = str(params.get('code', ''))[: wording.MOST_CHARACTERS]
     return 0.7 * likeness(wanted.values, code) + 0.3 * (wanted.kind in kinds(code))

@@ -37,7 +37,8 @@ def code_tool(sandbox: Sandbox, *, deadline: float = 10.0, spec: ToolSpec = SPEC
       raise ToolFailure(str(error), 'environment') from error
     if result.picture is None:
       raise ToolFailure(result.error, 'policy', executed=(('code', code),))
-    artefacts = (('text', result.text),) if result.text else ()
+    kept = (('text', result.text), ('versions', result.versions))
+    artefacts = tuple((name, text) for name, text in kept if text)
     return success(Candidate(result.picture), executed=(('code', code),), artefacts=artefacts)
 
   return Tool(spec, call, provider=f'sandbox:{sandbox.tier}', model=sandbox.identity)

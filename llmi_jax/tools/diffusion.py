@@ -1,20 +1,10 @@
-"""The diffusion tool: any local diffusers pipeline, in a child process that can be killed."""
+"""The diffusion tool on the built-in painter, and what prompts say of diffusion whoever serves it."""
 
 import asyncio
-import contextlib
-import dataclasses
-import hashlib
-import json
-import os
-import pathlib
-import signal
-import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
-import llmi_jax
-from llmi_jax.core.errors import ConfigError, DataError
-from llmi_jax.core.image import Image
+import numpy as np
+
 from llmi_jax.core.outcome import Candidate, ToolOutcome
 from llmi_jax.core.toolspec import Parameter, ToolSpec
 from llmi_jax.services import images
@@ -28,134 +18,28 @@ SPEC = ToolSpec(
   (('prompt', 'a watercolour of a lighthouse on a cliff at dawn, soft light'),),
 )
 
-_LINE = 1 << 20  # bytes that one line of the worker may have
 
+def painter_tool(
+  paint: Callable[[str, int], Awaitable[np.ndarray]],
+  knows: Callable[[str], bool],
+  model: str,
+  spec: ToolSpec = SPEC,
+) -> Tool:
+  """The diffusion tool on a model in this process.
 
-@dataclasses.dataclass(frozen=True)
-class Pipeline:
-  """What to load and how to run it.
-
-  Attributes:
-    path: folder of a saved diffusers pipeline.
-    device: torch's name of it.
-    dtype: torch's name of it.
-    width: pixels.
-    height: pixels.
-    steps: of denoising.
-    guidance: `guidance_scale`; None leaves the pipeline's own.
-    options: further arguments of the pipeline's call.
+  Args:
+    paint: caption and seed → uint8 [H, W, 3].
+    knows: whether a caption has a word that the model was trained on.
+    model: its identity.
+    spec: what prompts say of it.
   """
 
-  path: str
-  device: str = 'cpu'
-  dtype: str = 'float32'
-  width: int = 512
-  height: int = 512
-  steps: int = 25
-  guidance: float | None = None
-  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-  @property
-  def identity(self) -> str:
-    """Name and digest of everything that decides what it paints; weights count by name and size."""
-    folder = pathlib.Path(self.path)
-    files = sorted((str(p.relative_to(folder)), p.stat().st_size) for p in folder.rglob('*') if p.is_file())
-    fields = dataclasses.asdict(self) | {'path': '', 'device': '', 'files': files}
-    digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-    return f'{folder.name}@{digest[:16]}'
-
-
-class DiffusersTool:
-  """A pipeline in a child process; one picture at a time.
-
-  A call that is cancelled, by its deadline or with its response, kills the child; the next call loads the
-  pipeline again.
-  """
-
-  def __init__(self, pipeline: Pipeline, spec: ToolSpec = SPEC):
-    self._pipeline = pipeline
-    self._turn = asyncio.Lock()
-    self._worker: asyncio.subprocess.Process | None = None
-    self.tool = Tool(spec, self._call, provider='diffusers', model=pipeline.identity, seeded=True)
-
-  @classmethod
-  async def open(cls, pipeline: Pipeline, spec: ToolSpec = SPEC) -> 'DiffusersTool':
-    """Loads the pipeline.
-
-    Raises:
-      ConfigError: diffusers is missing, or the folder, device or dtype is wrong.
-    """
-    if not (pathlib.Path(pipeline.path) / 'model_index.json').is_file():
-      raise ConfigError(f'{pipeline.path} is no diffusers pipeline: it has no model_index.json.')
-    tool = cls(pipeline, spec)
-    try:
-      await tool._start()
-    except ToolFailure as error:
-      raise ConfigError(f'The pipeline {pipeline.path} cannot be used: {error}') from error
-    return tool
-
-  async def close(self):
-    """Ends the child process."""
-    if self._worker is not None:
-      with contextlib.suppress(ProcessLookupError):
-        os.killpg(self._worker.pid, signal.SIGKILL)
-      await self._worker.wait()
-      self._worker = None
-
-  async def _call(self, params: Params, context: Context) -> ToolOutcome:
+  async def call(params: Params, context: Context) -> ToolOutcome:
     prompt = str(params['prompt'])
-    async with self._turn:
-      painted = [await self._paint(prompt, context.seed + index) for index in range(context.candidates)]
-    return success(*(Candidate(image) for image in painted))
+    if not knows(prompt):
+      raise ToolFailure(f'The built-in painter knows no word of {prompt[:100]!r}.', 'policy')
+    seeds = range(context.seed, context.seed + context.candidates)
+    painted = await asyncio.gather(*(paint(prompt, seed) for seed in seeds))
+    return success(*(Candidate(images.from_array(pixels, source='diffusion')) for pixels in painted))
 
-  async def _paint(self, prompt: str, seed: int) -> Image:
-    if self._worker is None or self._worker.returncode is not None:
-      await self._start()
-    png = await self._ask({'prompt': prompt, 'seed': seed})
-    try:
-      return images.decode(png, source='diffusion')
-    except DataError as error:
-      raise ToolFailure(f'The pipeline made no picture: {error}', 'environment') from error
-
-  async def _start(self):
-    package = str(pathlib.Path(llmi_jax.__file__).parents[1])
-    path = os.pathsep.join(filter(None, (package, os.environ.get('PYTHONPATH'))))
-    self._worker = await asyncio.create_subprocess_exec(
-      *(
-        sys.executable,
-        '-m',
-        'llmi_jax.tools.diffusion_worker',
-        json.dumps(dataclasses.asdict(self._pipeline)),
-      ),
-      stdin=asyncio.subprocess.PIPE,
-      stdout=asyncio.subprocess.PIPE,
-      stderr=asyncio.subprocess.DEVNULL,
-      env=os.environ | {'PYTHONPATH': path, 'HF_HUB_OFFLINE': '1'},
-      start_new_session=True,
-      limit=_LINE,
-    )
-    try:
-      await self._ask(None)
-    except ToolFailure:
-      await self.close()
-      raise
-
-  async def _ask(self, request: dict[str, str | int] | None) -> bytes:
-    """Sends a request, or None to hear of the loading; whatever breaks in between ends the child."""
-    worker = self._worker
-    assert worker is not None and worker.stdin is not None and worker.stdout is not None
-    try:
-      if request is not None:
-        worker.stdin.write(json.dumps(request).encode() + b'\n')
-        await worker.stdin.drain()
-      reply = json.loads(await worker.stdout.readline())
-      png = await worker.stdout.readexactly(reply['bytes'])
-    except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-      await self.close()
-      raise ToolFailure('The process with the pipeline ended; it may lack memory.', 'environment') from error
-    except asyncio.CancelledError:
-      await self.close()
-      raise
-    if reply['error']:
-      raise ToolFailure(reply['error'], 'environment')
-    return png
+  return Tool(spec, call, provider='painter', model=model, seeded=True, cached=False)

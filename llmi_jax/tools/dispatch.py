@@ -20,11 +20,16 @@ from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.task import Task
 from llmi_jax.services.cache import Cache, content_key
+from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.journal import Entry, Journal
 from llmi_jax.services.limits import Gate, Limit, Overdue
+from llmi_jax.services.retry import Retries, Retry
 from llmi_jax.services.sharing import Flights
 from llmi_jax.tools.registry import Context, Registry, Tool, ToolFailure
 from llmi_jax.tools.session import Session, SessionKey
+
+# A tool that keeps its deadline says why it is late before the dispatcher ends it.
+_MOMENT = 0.02
 
 
 class Dispatcher:
@@ -37,7 +42,10 @@ class Dispatcher:
     max_calls: int = 10,
     limits: Mapping[str, Limit] | None = None,
     default: Limit | None = None,
+    retry: Retry = Retry(),
+    seed: int = 0,
     cache: Cache | None = None,
+    replay: bool = False,
     journal: Journal | None = None,
   ):
     """Makes a dispatcher.
@@ -45,17 +53,21 @@ class Dispatcher:
     Args:
       registry: the tools.
       max_calls: further well-formed calls of one response are refused.
-      limits: concurrency and deadline by tool.
+      limits: concurrency, rate and deadline by tool.
       default: the limit of tools without one.
+      retry: how faults that may pass are repeated; the only layer that does.
+      seed: of the waits between tries.
       cache: successful replies, by content.
+      replay: what could be cached is taken from there or not at all: no tool of that kind is called.
       journal: final outcomes, by place in the run; replayed rather than called again.
     """
     self.registry = registry
     self.max_calls = max_calls
-    self._gates = {
-      tool.spec.name: Gate((limits or {}).get(tool.spec.name) or default or Limit()) for tool in registry
-    }
+    chosen = {tool.spec.name: (limits or {}).get(tool.spec.name) or default or Limit() for tool in registry}
+    self._gates = {name: Gate(limit) for name, limit in chosen.items()}
+    self._retries = {name: Retries(retry, seed) for name in chosen}
     self._cache = cache
+    self._replay = replay
     self._journal = journal
     self._flights: Flights[ToolOutcome] = Flights()
 
@@ -82,27 +94,55 @@ class Dispatcher:
     tool = self.registry.get(call.tool)
     assert tool is not None, call.tool
     context = Context(key.seed_of(call.position, variant), variant, candidates, images=images)
-    content = identity(tool, call.params, context)
-    outcome = await self._flights.share(content, lambda: self._serve(tool, call, context, content))
-    # Whoever shares the work keeps what is its own.
-    outcome = dataclasses.replace(
-      _label(outcome, f'{call.tool}:{call.position}'),
-      seed=context.seed if tool.seeded else None,
-      variant=variant,
-      executed=outcome.executed or tuple(call.params.items()),
-    )
+    outcome = await self.call(tool, call.params, context, f'{call.tool}:{call.position}')
     if self._journal is not None:
       await self._journal.put(entry, outcome)
     return outcome
 
-  async def _serve(self, tool: Tool, call: ToolCall, context: Context, content: str) -> ToolOutcome:
+  async def call(
+    self, tool: Tool, params: Mapping[str, str | int], context: Context, source: str
+  ) -> ToolOutcome:
+    """Carries out a call that belongs to no run; equal ones under way are shared.
+
+    Args:
+      tool: of the registry.
+      params: as its spec has them.
+      context: its deadline bounds the tool's own limit.
+      source: what the pictures are named after.
+    """
+    content = identity(tool, params, context)
+    outcome = await self._flights.share(content, lambda: self._serve(tool, params, context, content))
+    # Whoever shares the work keeps what is its own.
+    return dataclasses.replace(
+      _label(outcome, source),
+      seed=context.seed if tool.seeded else None,
+      variant=context.variant,
+      executed=outcome.executed or tuple(params.items()),
+    )
+
+  def gauges(self) -> dict[str, float]:
+    """Numbers for metrics of every tool that calls out: its retries and what its provider says of itself."""
+    found: dict[str, float] = {}
+    for tool in self.registry:
+      retries, provider = self._retries[tool.spec.name], tool.gauges()
+      if provider or retries.made:
+        own = {'retries': float(retries.made), 'retries_denied': float(retries.denied)}
+        found |= {f'calls/{tool.spec.name}/{name}': value for name, value in (own | dict(provider)).items()}
+    return found
+
+  async def _serve(
+    self, tool: Tool, params: Mapping[str, str | int], context: Context, content: str
+  ) -> ToolOutcome:
     """From the cache or from the tool."""
     cache = self._cache if tool.cached else None
-    kept = cache.get(content) if cache is not None else None
+    kept = await asyncio.to_thread(cache.get, content) if cache is not None else None
     if isinstance(kept, ToolOutcome):
       return kept
     started = time.time()
-    outcome = await self._attempt(tool, call, context)
+    if self._replay and tool.cached:
+      outcome = _unavailable(tool.spec.name, 'only what is cached is replayed, and this call is not')
+    else:
+      outcome = await self._attempt(tool, params, context, content)
     outcome = dataclasses.replace(
       outcome,
       tool=tool.spec.name,
@@ -115,25 +155,40 @@ class Dispatcher:
       await asyncio.to_thread(cache.put, content, outcome)
     return outcome
 
-  async def _attempt(self, tool: Tool, call: ToolCall, context: Context) -> ToolOutcome:
-    """Calls the tool within its limits; whatever it raises becomes an outcome."""
+  async def _attempt(
+    self, tool: Tool, params: Mapping[str, str | int], context: Context, content: str
+  ) -> ToolOutcome:
+    """Calls the tool within its limits, again where that may help; whatever it raises becomes an outcome."""
     name = tool.spec.name
     gate = self._gates[name]
+    tries = 0
+
+    async def once(number: int) -> ToolOutcome:
+      nonlocal tries
+      tries = number
+      if number > 1:
+        await gate.rate.permit()
+      return await tool.call(params, inside)
+
     try:
-      async with gate.enter() as deadline:
-        return await tool.call(call.params, dataclasses.replace(context, deadline=deadline))
+      async with gate.enter(context.deadline) as deadline:
+        inside = dataclasses.replace(context, deadline=deadline - _MOMENT)
+        outcome = await self._retries[name].run(once, key=content, until=inside.deadline)
     except ToolFailure as failure:
-      return ToolOutcome(failure.status, failure.fault, error=str(failure), executed=failure.executed)
+      outcome = ToolOutcome(failure.status, failure.fault, error=str(failure), executed=failure.executed)
+    except ServiceFault as fault:
+      outcome = _unavailable(name, f'{fault.cause}: {str(fault).rstrip(".")}')
     except Overdue:
-      return _unavailable(name, f'its deadline of {gate.limit.seconds:g} s passed')
+      outcome = _unavailable(name, f'its deadline of {gate.limit.seconds:g} s passed')
     except asyncio.CancelledError:
       current = asyncio.current_task()
       if current is None or current.cancelling():
         raise
-      return _unavailable(name, 'it was cancelled from within')
+      outcome = _unavailable(name, 'it was cancelled from within')
     # The one broad catch: a tool may be anybody's code; its bugs neither end a run nor blame a policy.
     except Exception as error:  # noqa: BLE001
-      return _unavailable(name, f'{type(error).__name__}: {_first_line(error)}')
+      outcome = _unavailable(name, f'{type(error).__name__}: {_first_line(error)}')
+    return dataclasses.replace(outcome, attempts=max(1, tries))
 
 
 def identity(tool: Tool, params: Mapping[str, str | int], context: Context) -> str:
@@ -146,7 +201,8 @@ def identity(tool: Tool, params: Mapping[str, str | int], context: Context) -> s
     # A picture counts, not the position at which this response has it.
     images={name: context.images[int(params[name])].sha256 for name in names},
     candidates=context.candidates,
-    draw=[context.seed, context.variant] if tool.seeded else None,
+    # Even what takes no seed may answer otherwise when it is asked anew.
+    draw=[context.seed, context.variant] if tool.seeded else context.variant or None,
   )
 
 

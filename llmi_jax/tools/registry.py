@@ -61,12 +61,14 @@ class Tool:
 
   Attributes:
     spec: what prompts and parsers are told.
-    call: does the work; raises `ToolFailure` or returns an outcome. The dispatcher fills in tool, provider,
-      model, seed, variant, times and, where the tool leaves it empty, `executed`.
+    call: does the work; raises `ToolFailure` or, where trying again may help, `ServiceFault`, or returns an
+      outcome. The dispatcher fills in tool, provider, model, seed, variant, times and, where the tool leaves
+      it empty, `executed`.
     provider: what serves it; part of its identity in caches.
     model: the model and settings behind it; part of its identity in caches.
     seeded: whether the result depends on the seed and variant.
     cached: whether a successful reply is worth keeping on disk; false for what is cheaper to do again.
+    gauges: numbers about its provider, for metrics.
   """
 
   spec: ToolSpec
@@ -75,6 +77,7 @@ class Tool:
   model: str = ''
   seeded: bool = False
   cached: bool = True
+  gauges: Callable[[], Mapping[str, float]] = dict
 
 
 class Registry:

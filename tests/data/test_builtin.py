@@ -1,11 +1,21 @@
+import hashlib
 import itertools
+import random
 import re
 
 import pytest
 
-from llmi_jax.core.rubric import Mentions, Plots, Shows, criteria
-from llmi_jax.data.builtin import generate, words
+from llmi_jax import rebuild
+from llmi_jax.core.document import ToolCall
+from llmi_jax.core.rubric import Mentions, Paints, Plots, Shows, criteria
+from llmi_jax.data import demonstrations
+from llmi_jax.data.builtin import generate, scenes
+from llmi_jax.data.builtin import words as vocabulary
 from llmi_jax.data.builtin.topics import SPLITS, TOPICS, content_words
+from llmi_jax.painter import words
+from llmi_jax.text import grammar
+
+UNPAINTED = '688af47521c3'  # the shipped policy and its figures belong to these tasks
 
 
 @pytest.fixture(scope='module')
@@ -101,6 +111,52 @@ def test_stream_depends_on_its_seed_alone_and_its_vocabulary_is_large():
 
 def test_vocabulary_holds_no_held_out_word():
   held_out = TOPICS['validation'].words | TOPICS['test'].words
-  vocabulary = {*words.NOUNS, *words.ADJECTIVES, *words.MEASURES, *' '.join(words.PLACES).split()}
-  assert not vocabulary & held_out
-  assert not {words.plural(word) for word in vocabulary} & held_out
+  known = {
+    *(*vocabulary.NOUNS, *vocabulary.ADJECTIVES, *vocabulary.MEASURES),
+    *' '.join(vocabulary.PLACES).split(),
+  }
+  assert not known & held_out
+  assert not {vocabulary.plural(word) for word in known} & held_out
+
+
+@pytest.fixture(scope='module')
+def painted():
+  return {split: generate.tasks(split, painted=True) for split in SPLITS}
+
+
+def test_painted_tasks_are_about_a_quarter_and_split_by_pairs_the_painter_never_saw(painted):
+  for split, tasks in painted.items():
+    share = sum('diffusion' in task.required_tools for task in tasks) / len(tasks)
+    assert 0.15 < share < 0.35
+    held = {
+      scenes.Scene(s, c) for s in scenes.SUBJECTS for c in scenes.COLOURS if scenes.Scene(s, c).held_out
+    }
+    names = {f'{scene.colour} {scene.subject}' for scene in held}
+    for task in tasks:
+      for criterion in criteria(task.rubric):
+        if isinstance(criterion, Paints):
+          assert any(name in criterion.what for name in names) == (split == 'test')
+          assert f' {criterion.what}' in task.question
+  for a, b in itertools.combinations(SPLITS, 2):
+    assert not set(scenes.phrases(a)) & set(scenes.phrases(b))
+
+
+def test_painted_demonstrations_are_what_the_judges_want_and_their_prompts_can_be_painted(painted):
+  known = scenes.vocabulary()
+  seen = 0
+  for task in painted['train']:
+    if 'diffusion' in task.required_tools:
+      text = demonstrations.demonstrate(task, random.Random(0))
+      document = grammar.parse(text, rebuild.PAINTED_SPECS, len(task.input_images))
+      calls = [segment for segment in document.segments if isinstance(segment, ToolCall)]
+      assert sorted({call.tool for call in calls}) == list(task.required_tools)
+      prompts = [str(call.params['prompt']) for call in calls if call.tool == 'diffusion']
+      assert all(words.ids(prompt, known) for prompt in prompts)
+      seen += len(prompts)
+  assert seen > 50
+
+
+def test_tasks_without_a_painter_are_what_they_were(splits):
+  asked = '\n'.join(task.question for split in SPLITS for task in splits[split])
+  assert 'diffusion' not in asked
+  assert hashlib.sha256(asked.encode()).hexdigest()[:12] == UNPAINTED

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import sys
 
-from llmi_jax import front, main, wiring
+from llmi_jax import front, main, toolbox
 from llmi_jax.tools.registry import Registry, ToolFailure
 
 KINDS = ('quota', 'lost', 'bug', 'cancelled')
@@ -18,11 +18,11 @@ def faulty(registry: Registry, share: float, seed: int = 0) -> Registry:
 
 
 def wrap(make, share: float, seed: int = 0):
-  """`wiring.registry` with faults."""
+  """`toolbox.registry` with faults."""
 
   @contextlib.asynccontextmanager
-  async def registry(config):
-    async with make(config) as made:
+  async def registry(config, device):
+    async with make(config, device) as made:
       yield faulty(made, share, seed)
 
   return registry
@@ -48,5 +48,5 @@ def _faulty(tool, share, seed):
 
 if __name__ == '__main__':
   # python -m tests.doubles.tools SHARE <arguments of llmi_jax.main>
-  wiring.registry = wrap(wiring.registry, float(sys.argv.pop(1)))
+  toolbox.registry = wrap(toolbox.registry, float(sys.argv.pop(1)))
   front.run(main.main)

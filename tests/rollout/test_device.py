@@ -56,3 +56,35 @@ def test_leaving_early_stops_the_work_and_frees_the_thread(device):
 
   assert asyncio.run(consume()) == 'free'
   assert len(made) < 10_000
+
+
+def test_work_put_aside_runs_between_the_items_of_a_stream_and_keeps_its_errors_to_itself(device):
+  go = threading.Event()
+
+  def make():
+    yield 'first'
+    assert go.wait(10)
+    yield 'second'
+    assert go.wait(10)
+    yield 'third'
+
+  async def consume():
+    seen = []
+    async for item in device.stream(make):
+      seen.append(item)
+      if item == 'first':
+        asides = [asyncio.ensure_future(device.aside(work)) for work in (threading.get_ident, lambda: 1 // 0)]
+        await asyncio.sleep(0)
+        go.set()
+      if item == 'third':
+        seen.append(asides[0].done())
+    assert await asides[0] == await device.run(threading.get_ident)
+    with pytest.raises(ZeroDivisionError):
+      await asides[1]
+    return seen
+
+  assert asyncio.run(consume())[:3] == ['first', 'second', 'third']
+
+
+def test_work_put_aside_runs_at_once_where_no_stream_is(device):
+  assert asyncio.run(device.aside(lambda: 7)) == 7

@@ -12,8 +12,10 @@ from llmi_jax.core.task import ImagePart, ImageRule, Message, Task
 from llmi_jax.core.toolspec import Parameter, ToolSpec
 from llmi_jax.services import images
 from llmi_jax.services.cache import Cache
+from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.journal import Journal
-from llmi_jax.services.limits import Limit
+from llmi_jax.services.limits import Limit, Rate
+from llmi_jax.services.retry import Retry
 from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry, Tool, ToolFailure, success
 from llmi_jax.tools.session import SessionKey
@@ -247,6 +249,57 @@ def test_a_journalled_run_is_replayed_without_a_single_call(tmp_path):
   assert asked == 4 == len(studio.asked) and again == first
   run(studio.dispatcher(True, journal=Journal(tmp_path)), segments, key=dataclasses.replace(KEY, step=4))
   assert len(studio.asked) == 8
+
+
+class Flaky(Studio):
+  """Meets a fault that may pass, so many times, before it works."""
+
+  def __init__(self, faults, cause='server'):
+    super().__init__()
+    self.faults, self.cause = faults, cause
+
+  async def work(self, params, context):
+    if self.faults:
+      self.faults -= 1
+      raise ServiceFault(self.cause, 'The provider answered 503.')
+    return await super().work(params, context)
+
+
+def test_faults_that_may_pass_are_tried_again_and_counted():
+  quick = Retry(3, base=0.001, cap=0.002)
+  dispatcher = Flaky(2).dispatcher(retry=quick)
+  outcome = run(dispatcher, [call(0)])[0]
+  assert (outcome.status, outcome.attempts) == ('ok', 3)
+  assert dispatcher.gauges() == {'calls/draw/retries': 2.0, 'calls/draw/retries_denied': 0.0}
+  outcome = run(Flaky(9).dispatcher(retry=quick), [call(0)])[0]
+  assert (outcome.fault, outcome.attempts) == ('environment', 3) and 'server: The provider' in outcome.error
+  outcome = run(Flaky(9, 'refused').dispatcher(retry=quick), [call(0)])[0]
+  assert (outcome.fault, outcome.attempts) == ('environment', 1)
+
+
+def test_no_wait_between_tries_goes_beyond_the_deadline():
+  start = time.monotonic()
+  slow = Retry(50, base=0.05, cap=0.05)
+  outcome = run(Flaky(10**6).dispatcher(retry=slow, limits={'draw': Limit(1, 0.3)}), [call(0)])[0]
+  assert outcome.fault == 'environment' and outcome.attempts > 1 and time.monotonic() - start < 3
+
+
+def test_retries_keep_to_a_budget():
+  flaky = Flaky(10**6)
+  dispatcher = flaky.dispatcher(retry=Retry(4, base=0.0, cap=0.0, budget=0.1, burst=5))
+  outcomes = run(dispatcher, [call(i, f'{i}') for i in range(10)])
+  tries = 10**6 - flaky.faults
+  assert tries <= 10 + 5 + 1 and all(o.fault == 'environment' for o in outcomes.values())
+  assert dispatcher.gauges()['calls/draw/retries_denied'] > 0
+
+
+def test_starts_are_bounded_per_minute():
+  studio = Studio()
+  start = time.monotonic()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Rate.__init__, '__defaults__', (0.3,))  # a minute of 0.3 s
+    run(studio.dispatcher(limits={'draw': Limit(8, 5.0, per_minute=2)}), [call(i, f'{i}') for i in range(6)])
+  assert time.monotonic() - start >= 0.6 and len(studio.asked) == 6
 
 
 def test_two_tools_of_one_name_are_refused():

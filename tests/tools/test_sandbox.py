@@ -136,7 +136,77 @@ def test_the_code_tool_strips_fences_and_reports_what_was_executed(box):
   assert unfenced('~~~\na\n~~~') == 'a' and unfenced('a\n```') == 'a\n```'
 
 
+def test_of_several_figures_the_current_one_is_taken_and_of_several_files_the_newest(box):
+  two = box('plt.figure(figsize=(1, 1))\nplt.plot([1, 2])\nplt.figure(figsize=(2, 1))\nplt.plot([1, 2])')
+  assert two.picture.width == 120
+  back = box('a = plt.figure(figsize=(1, 1))\nplt.figure(figsize=(2, 1))\nplt.figure(a.number)')
+  assert back.picture.width == 60
+  saved = box("""
+    import time
+    for number, width in enumerate((1, 3, 2)):
+      plt.figure(figsize=(width, 1)).savefig(f'{number}.png')
+      time.sleep(0.02)
+  """)
+  assert saved.picture.width == 120
+
+
+def test_labels_of_many_scripts_and_signs_are_drawn(box):
+  result = box("""
+    plt.bar(['日本語', 'العربية', 'हिन्दी', 'Ελληνικά', 'čeština'], [1, 2, 3, 4, 5])
+    plt.title('≥ ∑ ∞ 😀 \\u202e')
+    print('日本語 😀')
+  """)
+  assert result.error == '' and result.picture and result.text.startswith('日本語 😀')
+
+
+def test_large_data_is_drawn_in_time(box):
+  result = box("""
+    x = np.random.rand(1_000_000)
+    figure, axes = plt.subplots(1, 3)
+    axes[0].plot(x)
+    axes[1].hist(x, bins=200)
+    axes[2].imshow(x.reshape(1000, 1000))
+  """)
+  assert result.error == '' and result.picture
+
+
+def test_only_the_first_frame_of_many_counts(box):
+  result = box("""
+    from PIL import Image
+    frames = [Image.new('RGB', (30, 20), colour) for colour in ('red', 'blue', 'green')]
+    frames[0].save('a.gif', save_all=True, append_images=frames[1:])
+  """)
+  assert result.error == '' and (result.picture.width, result.picture.height) == (30, 20)
+  assert tuple(images.to_array(result.picture)[5, 5]) == (255, 0, 0)
+
+
+def test_the_outcome_names_the_exact_versions_of_the_libraries(box):
+  outcome = box.runner.run(code_tool(box.sandbox).call({'code': PLOT}, Context()))
+  versions = dict(outcome.artefacts)['versions']
+  assert all(
+    f'{name} ' in versions for name in ('python', 'matplotlib', 'numpy', 'pandas', 'scipy', 'seaborn')
+  )
+  assert np.__version__ in versions
+
+
 # What attackers try.
+
+
+def test_a_reply_that_is_a_pickle_is_never_loaded(box, tmp_path):
+  mark = tmp_path / 'mark'
+  result = box(f"""
+    import os, pickle
+    class Evil:
+      def __reduce__(self): return os.system, ('touch {mark}',)
+    os.write(3, pickle.dumps(Evil()))
+    os._exit(0)
+  """)
+  assert result.picture is None and not mark.exists()
+
+
+def test_endless_standard_error_is_bounded(box):
+  result = box("import sys\nwhile True: sys.stderr.write('x' * 100_000)", deadline=0.5)
+  assert 'stopped' in result.error and len(result.text) <= 200_000
 
 
 def test_neither_environment_nor_processes_of_the_host_are_seen(box):

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from llmi_jax.core.image import Image
-from llmi_jax.core.rubric import Edits, Plots, Shows, numbers
+from llmi_jax.core.rubric import Edits, Paints, Plots, Shows, numbers
 from llmi_jax.core.task import ImageRule
 from llmi_jax.data.builtin.topics import VERBS
 
-Wanted = Shows | Plots | Edits
+Wanted = Shows | Plots | Edits | Paints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Content(Protocol):
     """A picture of the subject."""
     ...
 
+  def scenes(self, count: int) -> tuple[str, ...]:
+    """Different things that only a painter shows."""
+    ...
+
 
 Draw = Callable[[Content], Sketch]
 
@@ -85,6 +89,13 @@ class Family:
 def real(what: str, rng: random.Random) -> str:
   """Asks for a photograph without naming search."""
   return rng.choice((f'{what} in real life', f'a real view of {what}', f'the true look of {what}'))
+
+
+def imagined(what: str, rng: random.Random) -> str:
+  """Asks for a painting without naming diffusion."""
+  return rng.choice(
+    (f'{what} in a made-up world', f'a dreamt view of {what}', f'the imagined look of {what}')
+  )
 
 
 def chart(content: Content, name: str, kind: str | None = None, *, few: bool = False) -> tuple[str, Plots]:
@@ -173,6 +184,30 @@ def code_then_edit(content: Content) -> Sketch:
   return Sketch((clause,), (name,), (plot, Edits(change, 0, name)), changes=(change,))
 
 
+def paintings(count: int) -> Draw:
+  def draw(content: Content) -> Sketch:
+    names = content.scenes(count)
+    clauses = (
+      (imagined(names[0], content.rng),) if count == 1 else (*names[:-1], f'{names[-1]} in a made-up world')
+    )
+    return Sketch(clauses, names, tuple(Paints(n) for n in names))
+
+  return draw
+
+
+def photograph_and_painting(content: Content) -> Sketch:
+  (seen,), (dreamt,) = content.subjects(1), content.scenes(1)
+  clauses = (real(seen, content.rng), imagined(dreamt, content.rng))
+  return Sketch(clauses, (seen, dreamt), (Shows(seen), Paints(dreamt)))
+
+
+def paint_then_edit(content: Content) -> Sketch:
+  (what,) = content.scenes(1)
+  (change,) = content.changes(None, 1)
+  wanted = (Paints(what), Edits(change, 0, what))
+  return Sketch((imagined(what, content.rng),), (what,), wanted, changes=(change,))
+
+
 def words_on_subject(content: Content) -> Sketch:
   (what,) = content.subjects(1)
   return Sketch((what,), (what,), ())
@@ -212,4 +247,14 @@ FAMILIES = (
   Family('search+code/two', _TWO, photographs_and_chart(1), 4),
   Family('search+code/three', _THREE, photographs_and_chart(2), 2),
   Family('search+code/four', _FOUR, photographs_and_chart(3), 2),
+)
+# The same with a painter: a quarter of all tasks is for it.
+PAINTED_FAMILIES = (
+  *FAMILIES,
+  Family('diffusion/one', _ONE, paintings(1), 14),
+  Family('diffusion/free', _FREE, paintings(1), 3),
+  Family('diffusion/some', _SOME, paintings(1), 3),
+  Family('diffusion/two', _TWO, paintings(2), 4),
+  Family('search+diffusion', _TWO, photograph_and_painting, 4),
+  Family('diffusion+edit', _TWO, paint_then_edit, 4),
 )

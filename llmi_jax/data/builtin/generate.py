@@ -6,11 +6,11 @@ import random
 from collections.abc import Iterator
 
 from llmi_jax.core.image import Image
-from llmi_jax.core.rubric import Edits, Mentions, Plots, Shows
+from llmi_jax.core.rubric import Edits, Mentions, Paints, Plots, Shows
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.data import photographs
-from llmi_jax.data.builtin import words
-from llmi_jax.data.builtin.families import FAMILIES, Family, Sketch
+from llmi_jax.data.builtin import scenes, words
+from llmi_jax.data.builtin.families import FAMILIES, PAINTED_FAMILIES, Family, Sketch
 from llmi_jax.data.builtin.topics import CHANGES, MORE_CHANGES, SPLITS, TOPICS, Topics
 
 SOURCE = 'llmi_jax/builtin'
@@ -18,7 +18,7 @@ LICENCE = 'Apache-2.0; pictures as credited in llmi_jax.data.photographs'
 # Contents per split; each makes two tasks, an implicit one and its explicit twin.
 SIZES = {'train': 350, 'validation': 50, 'test': 50}
 
-_TOOLS = {Shows: 'search', Plots: 'code', Edits: 'edit'}
+_TOOLS = {Shows: 'search', Plots: 'code', Edits: 'edit', Paints: 'diffusion'}
 _COUNTS = {1: 'one', 2: 'two', 3: 'three', 4: 'four'}
 # Pictures without colour: turning them grey would change nothing.
 _GREY_PICTURES = frozenset(
@@ -27,17 +27,22 @@ _GREY_PICTURES = frozenset(
 _COLOUR_CHANGES = frozenset({'turn it grey', 'make it black and white'})
 
 
-def tasks(split: str) -> list[Task]:
-  """One split's tasks, the same on every machine; an implicit task and its twin are neighbours."""
+def tasks(split: str, *, painted: bool = False) -> list[Task]:
+  """One split's tasks, the same on every machine; an implicit task and its twin are neighbours.
+
+  Args:
+    split: one of `SPLITS`.
+    painted: with tasks for a painter among them.
+  """
   rng = random.Random(f'llmi_jax builtin {split}')
   content = _SplitContent(TOPICS[split], rng, SPLITS.index(split))
-  families = _families(SIZES[split], rng)
+  families = _families(SIZES[split], rng, PAINTED_FAMILIES if painted else FAMILIES)
   return [
     task for i, family in enumerate(families) for task in _twins(f'{split}-{i:04d}', split, family, content)
   ]
 
 
-def stream(seed: int) -> Iterator[Task]:
+def stream(seed: int, *, painted: bool = False) -> Iterator[Task]:
   """Endless train-like tasks over a vocabulary far beyond the train split's, for the warm start.
 
   Subjects and series are composed from common and made-up words, so that a policy learns to copy words it
@@ -46,19 +51,20 @@ def stream(seed: int) -> Iterator[Task]:
   """
   rng = random.Random(f'llmi_jax stream {seed}')
   content = _StreamContent(rng)
-  weights = [family.weight for family in FAMILIES]
+  families = PAINTED_FAMILIES if painted else FAMILIES
+  weights = [family.weight for family in families]
   for i in itertools.count():
-    (family,) = rng.choices(FAMILIES, weights)
+    (family,) = rng.choices(families, weights)
     implicit, explicit = _twins(f'stream-{seed}-{i}', 'train', family, content)
     yield rng.choice((implicit, explicit))
 
 
-def _families(size: int, rng: random.Random) -> list[Family]:
-  """Each family in its share of `size`, in random order."""
-  total = sum(family.weight for family in FAMILIES)
-  shares = [family for family in FAMILIES for _ in range(family.weight * size // total)]
-  missing = size - len(shares)
-  chosen = shares + sorted(FAMILIES, key=lambda family: -family.weight)[:missing]
+def _families(size: int, rng: random.Random, known: tuple[Family, ...]) -> list[Family]:
+  """Each family in its share of `size`, at least once, in random order."""
+  total = sum(family.weight for family in known)
+  shares = [family for family in known for _ in range(max(1, family.weight * size // total))]
+  missing = max(0, size - len(shares))
+  chosen = shares + sorted(known, key=lambda family: -family.weight)[:missing]
   rng.shuffle(chosen)
   return chosen
 
@@ -139,6 +145,7 @@ class _SplitContent:
     self._images = {p.name: dataclasses.replace(p.image, source='input') for p in photographs.load()}
     self._subjects = _Deck(tuple(self._photograph_of), rng)
     self._series = _Deck(topics.series, rng)
+    self._scenes = _Deck(scenes.phrases(SPLITS[residue]), rng)
     self._seen: set[tuple[float, ...]] = set()
 
   def subjects(self, count: int) -> tuple[str, ...]:
@@ -163,6 +170,9 @@ class _SplitContent:
     grey = subject is not None and self._photograph_of[subject] in _GREY_PICTURES
     return tuple(self.rng.sample([c for c in CHANGES if not (grey and c in _COLOUR_CHANGES)], count))
 
+  def scenes(self, count: int) -> tuple[str, ...]:
+    return tuple(self._scenes.draw() for _ in range(count))
+
   def picture(self, subject: str) -> Image:
     return self._images[self._photograph_of[subject]]
 
@@ -173,6 +183,7 @@ class _StreamContent:
   def __init__(self, rng: random.Random):
     self.rng = rng
     self._train = tuple(p for phrases in TOPICS['train'].subjects.values() for p in phrases)
+    self._scenes = scenes.phrases('train')
     self._picture = dataclasses.replace(photographs.load()[0].image, source='input')
 
   def subjects(self, count: int) -> tuple[str, ...]:
@@ -193,6 +204,12 @@ class _StreamContent:
   def changes(self, subject: str | None, count: int) -> tuple[str, ...]:
     del subject
     return tuple(self.rng.sample((*CHANGES, *MORE_CHANGES), count))
+
+  def scenes(self, count: int) -> tuple[str, ...]:
+    drawn: dict[str, None] = {}
+    while len(drawn) < count:
+      drawn[self.rng.choice(self._scenes) if self.rng.random() < 0.2 else words.subject(self.rng)] = None
+    return tuple(drawn)
 
   def picture(self, subject: str) -> Image:
     del subject

@@ -5,21 +5,29 @@ import json
 import os
 import time
 
+import numpy as np
 import psutil
 import pytest
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.tools.diffusion import DiffusersTool, Pipeline
+from llmi_jax.services import images
+from llmi_jax.tools.pipeline import DiffusersTool, Pipeline
 from llmi_jax.tools.registry import Context, ToolFailure
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  """A text-to-image pipeline of under 1 MB."""
+def folders(tmp_path_factory):
+  """A text-to-image pipeline, and one trained to edit, of under 1 MB each, of the same random parts."""
   os.environ['HF_HUB_OFFLINE'] = '1'
   torch = pytest.importorskip('torch')
   pytest.importorskip('diffusers')
-  from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+  from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxKontextPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+  )
   from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, T5Tokenizer
 
   torch.manual_seed(0)
@@ -60,8 +68,7 @@ def folder(tmp_path_factory):
     shift_factor=0.06,
     scaling_factor=1.5,
   )
-  folder = tmp_path_factory.mktemp('pipeline')
-  pipeline = FluxPipeline(
+  parts = dict(
     scheduler=FlowMatchEulerDiscreteScheduler(),
     vae=autoencoder,
     text_encoder=CLIPTextModel(clip),
@@ -70,8 +77,16 @@ def folder(tmp_path_factory):
     tokenizer_2=T5Tokenizer(vocab=[('<pad>', 0.0), ('</s>', 0.0), ('<unk>', -2.0), *characters], extra_ids=0),
     transformer=transformer,
   )
-  pipeline.save_pretrained(folder)
-  return folder
+  made = {}
+  for purpose, kind in (('paint', FluxPipeline), ('edit', FluxKontextPipeline)):
+    made[purpose] = tmp_path_factory.mktemp(purpose)
+    kind(**parts).save_pretrained(made[purpose])
+  return made
+
+
+@pytest.fixture
+def folder(folders):
+  return folders['paint']
 
 
 def _clip_tokenizer(folder):
@@ -116,6 +131,47 @@ def test_a_local_pipeline_paints_by_seed(folder):
   assert same.image.sha256 == first.image.sha256 == again.image.sha256
   assert len({c.image.sha256 for c in (*same.candidates, *other.candidates)}) == 3
   assert failure.fault == 'environment' and not worker.is_running()
+
+
+async def change(opened, image, **context):
+  return await opened.tool.call(
+    {'img_index': 2, 'prompt': 'make it blue'}, Context(images={2: image}, **context)
+  )
+
+
+@pytest.mark.slow
+def test_a_local_pipeline_edits_the_picture_it_is_given(folders):
+  given = [images.from_array(np.full((48, 96, 3), shade, np.uint8)) for shade in (40, 200)]
+  options = {'max_sequence_length': 48, 'max_area': 64 * 64, '_auto_resize': False}
+
+  async def main():
+    opened = await DiffusersTool.open(settings(folders['edit'], purpose='edit', options=options))
+    try:
+      return opened, [await change(opened, image, seed=1) for image in (given[0], given[0], given[1])]
+    finally:
+      await opened.close()
+
+  opened, (first, again, other) = asyncio.run(main())
+  assert opened.tool.spec.name == 'edit' and first.image.source == 'edit'
+  assert first.image.width == 2 * first.image.height  # the picture's shape
+  assert first.image.sha256 == again.image.sha256 != other.image.sha256
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_follows_no_instruction_edits_only_where_that_is_chosen(folders):
+  given = images.from_array(np.full((64, 64, 3), 90, np.uint8))
+  with pytest.raises(ConfigError, match=r'follows no instruction.*redraw'):
+    asyncio.run(DiffusersTool.open(settings(folders['paint'], purpose='edit')))
+
+  async def main():
+    opened = await DiffusersTool.open(settings(folders['paint'], purpose='redraw', steps=3))
+    try:
+      return await change(opened, given, seed=1, candidates=2)
+    finally:
+      await opened.close()
+
+  outcome = asyncio.run(main())
+  assert len({candidate.image.sha256 for candidate in outcome.candidates}) == 2
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
-"""The child process of the diffusion tool: loads a pipeline, then answers one JSON line with one PNG.
+"""The child process of a pipeline: loads it, then answers one JSON line, and one PNG for edits, with one PNG.
 
-{"prompt": "a red cat", "seed": 7}  →  {"error": "", "bytes": 1234} and 1,234 bytes
+{"prompt": "a red cat", "seed": 7, "bytes": 0}  →  {"error": "", "bytes": 1234} and 1,234 bytes
 """
 
+import inspect
 import io
 import json
 import os
 import queue
+import re
 import sys
 import threading
 from typing import Any, BinaryIO
@@ -42,19 +44,34 @@ def main():
 
 def _listen(requests: queue.SimpleQueue[dict[str, Any]]):
   for line in sys.stdin.buffer:
-    requests.put(json.loads(line))
+    request = json.loads(line)
+    requests.put(request | {'image': sys.stdin.buffer.read(request['bytes'])})
   os._exit(0)  # the parent is gone
+
+
+# Pipelines whose words are an instruction; the words of all others describe the whole new picture.
+_INSTRUCTED = re.compile(r'Edit|Kontext|Pix2Pix|Flux2')
+
+
+class WrongPipeline(Exception):
+  """The pipeline is not for what it is to do."""
 
 
 def _load(settings: dict[str, Any]):
   import torch
+  from diffusers.pipelines.auto_pipeline import AutoPipelineForImage2Image
   from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-  dtype = getattr(torch, settings['dtype'])
-  path = settings['path']
-  pipeline = DiffusionPipeline.from_pretrained(
-    path, torch_dtype=dtype, local_files_only=True, use_safetensors=True
+  kind: Any = AutoPipelineForImage2Image if settings['purpose'] == 'redraw' else DiffusionPipeline
+  pipeline = kind.from_pretrained(
+    settings['path'],
+    torch_dtype=getattr(torch, settings['dtype']),
+    local_files_only=True,
+    use_safetensors=True,
   )
+  name = type(pipeline).__name__
+  if settings['purpose'] == 'edit' and not _INSTRUCTED.search(name):
+    raise WrongPipeline(f'{name} follows no instruction; set purpose to redraw to let it vary pictures')
   pipeline.set_progress_bar_config(disable=True)
   return pipeline.to(settings['device'])
 
@@ -65,10 +82,14 @@ def _paint(pipeline, settings: dict[str, Any], request: dict[str, Any]) -> bytes
   options = dict(settings['options'])
   if settings['guidance'] is not None:
     options['guidance_scale'] = settings['guidance']
+  width, height = settings['width'], settings['height']
+  if request['image']:
+    options['image'] = picture = _given(request['image'], width, height)
+    width, height = picture.size
+  if 'width' in inspect.signature(pipeline.__call__).parameters:
+    options |= {'width': width, 'height': height}
   painted = pipeline(
     prompt=request['prompt'],
-    width=settings['width'],
-    height=settings['height'],
     num_inference_steps=settings['steps'],
     # On the CPU, so that a seed means the same noise on every device.
     generator=torch.Generator('cpu').manual_seed(request['seed']),
@@ -78,6 +99,16 @@ def _paint(pipeline, settings: dict[str, Any], request: dict[str, Any]) -> bytes
   buffer = io.BytesIO()
   painted.images[0].save(buffer, 'PNG', compress_level=1)
   return buffer.getvalue()
+
+
+def _given(png: bytes, width: int, height: int):
+  """The picture to change, scaled to fit, in the multiples of 16 that pipelines want."""
+  from PIL import Image
+
+  with Image.open(io.BytesIO(png), formats=('PNG',)) as opened:
+    share = min(width / opened.width, height / opened.height)
+    sides = (max(16, int(side * share) // 16 * 16) for side in (opened.width, opened.height))
+    return opened.convert('RGB').resize((next(sides), next(sides)))
 
 
 def _reply(replies: BinaryIO, error: str = '', png: bytes = b''):
