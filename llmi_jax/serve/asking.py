@@ -7,20 +7,13 @@ from typing import Any
 
 from llmi_jax.core.errors import WeightsError
 from llmi_jax.serve.batcher import Job
+from llmi_jax.serve.door import Refused
 from llmi_jax.text.chat import encode_chat
 from llmi_jax.text.tokens import Tokenizer
 
 # What changes a reply and is not served.
 _REFUSED = ('tools', 'functions', 'stop', 'logit_bias', 'response_format')
 _PENALTIES = ('frequency_penalty', 'presence_penalty')
-
-
-class Refused(Exception):
-  """A request that is not served, and its status."""
-
-  def __init__(self, words: str, status: int = 400):
-    super().__init__(words)
-    self.status = status
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,7 @@ machine is served.
 """
 
 import asyncio
-import hmac
-import ipaddress
 import json
-import os
 import pathlib
 import secrets
 import time
@@ -26,11 +23,10 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from llmi_jax import front, wiring
-from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder
 from llmi_jax.rollout.device import Device
 from llmi_jax.sampling.engine import Engine, Sample
-from llmi_jax.serve.asking import Asked, Limits, Refused, read
+from llmi_jax.serve.asking import Asked, Limits, read
 from llmi_jax.serve.batcher import Batcher, Full, Job
 from llmi_jax.text.tokens import Tokenizer
 
@@ -40,6 +36,9 @@ try:
   from starlette.requests import Request
   from starlette.responses import JSONResponse, Response, StreamingResponse
   from starlette.routing import Route
+
+  from llmi_jax.serve import door
+  from llmi_jax.serve.door import Refused
 except ImportError as error:
   raise SystemExit(f'Error: {error}; pip install "llmi_jax[serve]".') from error
 
@@ -47,12 +46,10 @@ POLICY = flags.DEFINE_string(
   'policy', None, 'Work folder, Hugging Face folder or builtin:NAME.', required=True
 )
 NAME = flags.DEFINE_string('name', None, 'What the model is called; default: the folder.')
-HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on.')
-PORT = flags.DEFINE_integer('port', 8000, 'Port to listen on.')
 ROWS = flags.DEFINE_integer('rows', 8, 'Replies that are decoded together.')
 PROMPT = flags.DEFINE_integer('prompt_tokens', 1024, 'Longest prompt.')
 RESPONSE = flags.DEFINE_integer('response_tokens', 512, 'Longest reply.')
-KEY = 'LLMI_JAX_CHAT_KEY'
+KEY, DEFAULT_PORT = 'LLMI_JAX_CHAT_KEY', 8000
 MOST_BYTES = 4 << 20  # of a request
 
 
@@ -68,9 +65,8 @@ async def serve(path: str, name: str) -> None:
     ConfigError: others than this machine would be served without a key.
     WeightsError: the policy cannot be loaded.
   """
-  key = os.environ.get(KEY, '')
-  if not key and not _is_loopback(HOST.value):
-    raise ConfigError(f'--host={HOST.value} lets others in; set {KEY} first, or serve 127.0.0.1 alone.')
+  host, port = door.HOST.value, door.PORT.value or DEFAULT_PORT
+  key = door.key(KEY, host)
   policy = load(path)
   device = Device()
   params = await device.run(jax.jit(decoder.decode_view), policy.model)
@@ -79,10 +75,8 @@ async def serve(path: str, name: str) -> None:
   working = asyncio.ensure_future(batcher.run())
   try:
     application = app(batcher, policy.tokenizer, limits, name, key)
-    settings = uvicorn.Config(
-      application, HOST.value, PORT.value, log_level='warning', lifespan='off', ws='none'
-    )
-    print(f'Serving {name} on http://{HOST.value}:{PORT.value}/v1', flush=True)
+    settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')
+    print(f'Serving {name} on http://{host}:{port}/v1', flush=True)
     await uvicorn.Server(settings).serve()
   finally:
     working.cancel()
@@ -120,12 +114,12 @@ def app(batcher: Batcher, tokenizer: Tokenizer, limits: Limits, name: str, key: 
   """
 
   async def models(request: Request) -> Response:
-    _admit(request, key)
+    door.admit(request, key)
     return JSONResponse({'object': 'list', 'data': [{'id': name, 'object': 'model', 'owned_by': 'llmi_jax'}]})
 
   async def complete(request: Request) -> Response:
-    _admit(request, key)
-    asked = read(await _body(request), tokenizer, limits)
+    door.admit(request, key)
+    asked = read(await door.body(request, MOST_BYTES), tokenizer, limits)
     try:
       batcher.submit(asked.job)
     except Full as full:
@@ -208,30 +202,6 @@ def _logprobs(sample: Sample, tokenizer: Tokenizer) -> list[dict[str, Any]]:
 def _usage(sample: Sample, asked: Asked) -> dict[str, int]:
   prompt, reply = len(asked.job.tokens), len(sample.tokens)
   return {'prompt_tokens': prompt, 'completion_tokens': reply, 'total_tokens': prompt + reply}
-
-
-async def _body(request: Request) -> bytes:
-  """The body, counted while it comes."""
-  parts, length = [], 0
-  async for part in request.stream():
-    length += len(part)
-    if length > MOST_BYTES:
-      raise Refused(f'The request has more than {MOST_BYTES:,} bytes.', 413)
-    parts.append(part)
-  return b''.join(parts)
-
-
-def _admit(request: Request, key: str) -> None:
-  shown = request.headers.get('authorization', '').removeprefix('Bearer ')
-  if key and not hmac.compare_digest(shown.encode(), key.encode()):
-    raise Refused('The key is missing or wrong.', 401)
-
-
-def _is_loopback(host: str) -> bool:
-  try:
-    return ipaddress.ip_address(host).is_loopback
-  except ValueError:
-    return host == 'localhost'
 
 
 if __name__ == '__main__':

@@ -8,15 +8,10 @@ machine is served.
 """
 
 import asyncio
-import hmac
-import ipaddress
 import json
-import os
-
-from absl import flags
 
 from llmi_jax import front, toolbox
-from llmi_jax.core.errors import ConfigError, DataError
+from llmi_jax.core.errors import DataError
 from llmi_jax.rollout.device import Device
 from llmi_jax.tools import served
 from llmi_jax.tools.dispatch import Dispatcher
@@ -27,28 +22,23 @@ try:
   from starlette.requests import Request
   from starlette.responses import JSONResponse
   from starlette.routing import Route
+
+  from llmi_jax.serve import door
 except ImportError as error:
   raise SystemExit(f'Error: {error}; pip install "llmi_jax[serve]".') from error
 
-HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen on.')
-PORT = flags.DEFINE_integer('port', 8300, 'Port to listen on.')
-KEY = 'LLMI_JAX_TOOLS_KEY'
+KEY, DEFAULT_PORT = 'LLMI_JAX_TOOLS_KEY', 8300
 MOST_BYTES = 128 << 20  # of a request
 
 
 def main(config: toolbox.Config) -> None:
   """Serves until it is stopped."""
-  asyncio.run(serve(config, HOST.value, PORT.value, os.environ.get(KEY, '')))
+  host = door.HOST.value
+  asyncio.run(serve(config, host, door.PORT.value or DEFAULT_PORT, door.key(KEY, host)))
 
 
 async def serve(config: toolbox.Config, host: str, port: int, key: str) -> None:
-  """The same, with everything given.
-
-  Raises:
-    ConfigError: others than this machine would be served without a key.
-  """
-  if not key and not _is_loopback(host):
-    raise ConfigError(f'--host={host} lets others in; set {KEY} first, or serve 127.0.0.1 alone.')
+  """The same, with everything given."""
   device = Device()
   try:
     async with toolbox.registry(config.tools, device) as registry:
@@ -74,19 +64,15 @@ def application(dispatcher: Dispatcher, key: str = '') -> Starlette:
     return JSONResponse({'status': 'ok'})
 
   async def tools(request: Request) -> JSONResponse:
-    if not _admitted(request, key):
-      return _refusal(401, 'The key is missing or wrong.')
+    door.admit(request, key)
     return JSONResponse({'tools': [served.offer(tool) for tool in dispatcher.registry]})
 
   async def call(request: Request) -> JSONResponse:
-    if not _admitted(request, key):
-      return _refusal(401, 'The key is missing or wrong.')
+    door.admit(request, key)
     tool = dispatcher.registry.get(request.path_params['name'])
     if tool is None:
       return _refusal(404, f'There is no tool {request.path_params["name"][:80]!r} here.')
-    body = await _body(request)
-    if body is None:
-      return _refusal(413, f'The request has more than {MOST_BYTES:,} bytes.')
+    body = await door.body(request, MOST_BYTES)
     try:
       params, context = await asyncio.to_thread(_read, body, tool.spec)
     except DataError as error:
@@ -103,12 +89,17 @@ def application(dispatcher: Dispatcher, key: str = '') -> Starlette:
         one.cancel()
       await asyncio.gather(work, leaving, return_exceptions=True)
 
+  async def refuse(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, door.Refused)
+    return _refusal(error.status, str(error))
+
   return Starlette(
+    exception_handlers={door.Refused: refuse},
     routes=[
       Route('/health', health),
       Route('/tools', tools),
       Route('/tools/{name}', call, methods=['POST']),
-    ]
+    ],
   )
 
 
@@ -120,37 +111,14 @@ def _read(body: bytes, spec):
   return served.read_request(data, spec)
 
 
-async def _body(request: Request) -> bytes | None:
-  """The request's body, or None where it is too large."""
-  parts, length = [], 0
-  async for part in request.stream():
-    length += len(part)
-    if length > MOST_BYTES:
-      return None
-    parts.append(part)
-  return b''.join(parts)
-
-
 async def _left(request: Request) -> None:
   """Waits until whoever asked hangs up."""
   while (await request.receive())['type'] != 'http.disconnect':
     pass
 
 
-def _admitted(request: Request, key: str) -> bool:
-  shown = request.headers.get('authorization', '')
-  return not key or hmac.compare_digest(shown.encode(), f'Bearer {key}'.encode())
-
-
 def _refusal(status: int, words: str) -> JSONResponse:
   return JSONResponse({'error': {'message': words}}, status)
-
-
-def _is_loopback(host: str) -> bool:
-  try:
-    return host == 'localhost' or ipaddress.ip_address(host).is_loopback
-  except ValueError:
-    return False
 
 
 if __name__ == '__main__':

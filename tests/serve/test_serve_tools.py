@@ -14,6 +14,7 @@ import uvicorn
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.core.outcome import Attribution, Candidate
 from llmi_jax.core.toolspec import Parameter, ToolSpec
+from llmi_jax.serve import door
 from llmi_jax.serve import tools as server
 from llmi_jax.services import images
 from llmi_jax.services.http import Http
@@ -206,4 +207,4 @@ def test_a_server_that_lies_about_pictures_is_not_believed():
 
 def test_nobody_else_is_let_in_without_a_key():
   with pytest.raises(ConfigError, match='lets others in'):
-    asyncio.run(server.serve(None, '0.0.0.0', 0, ''))
+    door.key(server.KEY, '0.0.0.0')
