@@ -1,7 +1,7 @@
 """The synchronous engine: requests in, finished samples out; a few device programs per call of `step`."""
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class Request:
     id: the caller's name for it.
     tokens: [T] int32.
     keys: [n] row keys, one sample each.
-    limit: most tokens per response.
+    limit: most tokens per response, one number or one per sample.
     positions: [3, T] int32 where a prompt with pictures has its own.
     next: position of a response's first token; T if None.
     features: [F, D] of the prompt's pictures, on the device.
@@ -82,7 +82,7 @@ class Request:
   id: Hashable
   tokens: np.ndarray
   keys: jax.Array
-  limit: int
+  limit: int | Sequence[int]
   positions: np.ndarray | None = None
   next: int | None = None
   features: jax.Array | None = None
@@ -203,11 +203,12 @@ class Engine:
       )
     if not request.keys.shape[0]:
       raise DataError(f'Prompt {request.id!r} wants 0 samples; ask for one or more.')
-    if not 0 < request.limit <= config.response_slots:
+    keys = np.asarray(jax.random.key_data(request.keys))
+    limits = np.broadcast_to(request.limit, len(keys))
+    if not 0 < limits.min() <= limits.max() <= config.response_slots:
       raise DataError(
         f'Prompt {request.id!r} wants {request.limit} tokens; a response has {config.response_slots}.'
       )
-    keys = np.asarray(jax.random.key_data(request.keys))
     self._slots.waiting.append(Group(request.id, request, keys, len(keys)))
 
   def cancel(self, id: Hashable = None) -> None:
@@ -285,7 +286,8 @@ class Engine:
     fresh, entry = np.zeros(rows, bool), np.zeros(rows, np.int32)
     limit, keys = np.zeros(rows, np.int32), np.zeros((rows, 2), np.uint32)
     for group, sample, row in begun:
-      fresh[row], entry[row], limit[row] = True, group.entry, group.request.limit
+      fresh[row], entry[row] = True, group.entry
+      limit[row] = np.broadcast_to(group.request.limit, group.samples)[sample]
       keys[row] = group.keys[sample]
       self._ages[row] = 0
     table, place = self._slots.table()
