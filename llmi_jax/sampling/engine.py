@@ -28,8 +28,8 @@ class EngineConfig:
     width: D.
     stops: token ids that end a response.
     banned: token ids that are never drawn.
-    prompts: P, prompts that are kept; 0 takes three times what rows ask for, since the last response of a
-      prompt outlives the others.
+    prompts: most prompts that are kept; 0 takes three times what rows ask for, since the last response of a
+      prompt outlives the others. It begins with what rows ask for.
     chunk: most tokens per row between two looks of the host.
     prefill_tokens: most tokens of a prompt that are prefilled between two looks.
     prefill_prompts: prompts that are prefilled together.
@@ -57,10 +57,15 @@ class EngineConfig:
   shards: int = 1
 
   @property
-  def kept_prompts(self) -> int:
-    """P, a multiple of the shards."""
-    wanted = self.prompts or 3 * -(-self.rows // self.samples)
-    return -(-wanted // self.shards) * self.shards
+  def first_prompts(self) -> int:
+    """P at first, a multiple of the shards."""
+    wanted = -(-self.rows // self.samples)
+    return -(-min(wanted, self.prompts or wanted) // self.shards) * self.shards
+
+  @property
+  def most_prompts(self) -> int:
+    """P at most, likewise."""
+    return -(-(self.prompts or 3 * self.first_prompts) // self.shards) * self.shards
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -160,10 +165,11 @@ class Engine:
     )
     self._begin = jax.jit(loop.begin, donate_argnums=0)
     self._drop = jax.jit(loop.drop, donate_argnums=0)
+    self._extend = jax.jit(loop.extend, static_argnums=1)
     self._widen = jax.jit(loop.widen, static_argnums=1)
     self._resize = jax.jit(loop.resize, static_argnums=1)
     sizes = loop.Sizes(
-      config.shards, config.kept_prompts, config.rows, config.samples, config.width, config.dtype
+      config.shards, config.first_prompts, config.rows, config.samples, config.width, config.dtype
     )
     first = partial(self._bucket, 1)
     self._start = jax.jit(
@@ -180,7 +186,7 @@ class Engine:
   def _reset(self) -> None:
     """The next requests meet the same clock and empty slots, whatever ran before."""
     config = self.config
-    self._slots = Slots(Shape(config.shards, config.rows, config.kept_prompts, config.samples))
+    self._slots = Slots(Shape(config.shards, config.rows, config.first_prompts, config.samples))
     self._parts: list[list[loop.Emitted]] = [[] for _ in range(config.rows)]
     self._ages = np.zeros(config.rows, np.int64)
     self._state = self._start()
@@ -246,6 +252,10 @@ class Engine:
     slots = self._slots
     while True:
       slots.admit()
+      if slots.starved and slots.shape.prompts < self.config.most_prompts:
+        slots.extend(min(2 * slots.shape.prompts, self.config.most_prompts))
+        self._state = self._extend(self._state, slots.shape.prompts)
+        slots.admit()
       self._prefill_some(params)
       self._begin_rows()
       if slots.alive or not slots.busy:

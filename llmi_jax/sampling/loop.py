@@ -286,6 +286,19 @@ def widen(state: State, slots: int) -> State:
   return state._replace(prompts=state.prompts._replace(kv=jax.tree.map(pad, state.prompts.kv)))
 
 
+def extend(state: State, prompts: int) -> State:
+  """Keeps more prompts: P becomes `prompts`, new entries of each shard behind its old ones."""
+  shards, old, _ = state.rows.table.shape
+
+  def pad(kept: Array, fill: int = 0) -> Array:
+    split = kept.reshape(shards, old, *kept.shape[1:])
+    more = [(0, 0), (0, prompts // shards - old), *[(0, 0)] * (kept.ndim - 1)]
+    return jnp.pad(split, more, constant_values=fill).reshape(-1, *kept.shape[1:])
+
+  table = jnp.pad(state.rows.table, ((0, 0), (0, prompts // shards - old), (0, 0)), constant_values=-1)
+  return State(jax.tree.map(pad, state.prompts), state.rows._replace(table=table))
+
+
 def resize(state: State, slots: int) -> State:
   """Gives the ring more or fewer slots; the youngest stay, oldest first, and the clock stands behind them."""
   rows = state.rows

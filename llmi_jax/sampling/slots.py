@@ -89,6 +89,23 @@ class Slots:
     """Whether a row that ends would find another sample to begin."""
     return bool(self.waiting) or any(group.begun < group.samples for group in self.admitted)
 
+  @property
+  def starved(self) -> bool:
+    """Whether rows idle because every entry of their shard is taken by a prompt with none to begin."""
+    if not self.waiting:
+      return False
+    for shard in range(self.shape.shards):
+      owed = sum(group.samples - group.begun for group in self.admitted if group.shard == shard)
+      if self._entries[shard].all() and owed < len(self._free_rows(shard)):
+        return True
+    return False
+
+  def extend(self, prompts: int) -> None:
+    """Gives every shard more entries, behind those it has; P becomes `prompts`."""
+    more = prompts // self.shape.shards - self._entries.shape[1]
+    self._entries = np.pad(self._entries, ((0, 0), (0, more)))
+    self.shape = dataclasses.replace(self.shape, prompts=prompts)
+
   def admit(self, ahead: int = 1) -> None:
     """Gives waiting groups an entry: as many as free rows ask for, and `ahead` more per shard.
 

@@ -35,6 +35,10 @@ def test_every_sample_is_served_once_and_rows_are_never_shared(data):
     if not slots.busy:
       break
     slots.admit()
+    if slots.starved and data.draw(st.booleans()):
+      slots.extend(2 * slots.shape.prompts)
+      slots.admit()
+    shape = slots.shape
     for group in slots.unfilled():
       group.done += data.draw(st.integers(1, 5))
     for group, sample, row in slots.begin():
