@@ -30,6 +30,7 @@ def get_config(arg=None):
   config.prompt = ConfigDict()
   config.prompt.template = 'compact'  # a name in llmi_jax/text/templates or a file
   config.prompt.tokens = 192  # longest prompt
+  config.prompt.pixels = 0  # larger pictures are scaled down to it, for a policy that sees; 0: its own limit
 
   config.sampler = ConfigDict()
   config.sampler.temperature = 1.0

@@ -108,6 +108,20 @@ def claim_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
 
 
+def check_sight(policy: wiring.Policy, train_tasks: list[Task]) -> None:
+  """Refuses what an update would compute wrongly: it reads tokens alone, and pictures stand behind some.
+
+  Raises:
+    ConfigError: a policy that sees is to be trained on tasks with pictures.
+  """
+  shown = next((task.id for task in train_tasks if task.input_images), None)
+  if policy.processor is not None and shown is not None:
+    raise ConfigError(
+      f'config.data.train has pictures in its requests ({shown}), and updates of a policy that sees take '
+      'none yet; leave such tasks out, or train a policy that only reads.'
+    )
+
+
 async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
   stop = asyncio.Event()
@@ -115,7 +129,8 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
-  policy = wiring.load_policy(wiring.policy_source(config, workdir))
+  policy = wiring.load_policy(wiring.policy_source(config, workdir), config.prompt.pixels)
+  check_sight(policy, train_tasks)
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
@@ -136,6 +151,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
         wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
+        wiring.sight(policy),
       )
       names = tuple(spec.name for spec in registry.specs)
       watch = Watch(config.checkpoint.every, bench.held_out)
