@@ -18,7 +18,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, trainer, update, wiring
+from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, speaking, trainer, update, wiring
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
@@ -43,7 +43,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/
 _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
-FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.remote\.\w+\.({_REACHED}) ')
+FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.local\.rows |reward\.remote\.\w+\.({_REACHED}) ')
 
 
 def main(config: wiring.Config) -> None:
@@ -141,7 +141,8 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     verdicts = Cache(config.reward.cache, config.tools.cache) if config.reward.cache else cache
     async with (
       wiring.registry(config.tools) as registry,
-      judging.bench(config.reward, journal, verdicts) as bench,
+      speaking.judge(config.reward, device) as here,
+      judging.bench(config.reward, journal, verdicts, here) as bench,
     ):
       dispatcher = wiring.dispatcher(registry, config.tools, journal, cache)
       roller = Roller(
@@ -201,6 +202,7 @@ def make_run(
     eval_samples=config.eval.samples,
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
+    max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
   learner = programs.learner(policy.config, unroll=config.policy.unroll)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ async def rollout(
   prompts = [roller.language.prompt(task) for task in tasks]
   keys = _keys(roller.seed, stream, step, tasks, samples)
 
-  def generate() -> Iterator[list[Piece | Sample]]:
+  def generate() -> Generator[list[Piece | Sample], None, None]:
     try:
       for row, prompt in enumerate(prompts):
         roller.engine.submit(roller.sight.request(params, row, prompt, keys[row], roller.limit))
