@@ -4,10 +4,15 @@ import asyncio
 import collections
 import concurrent.futures
 from collections.abc import AsyncIterator, Callable, Generator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar('T')
-_END: Any = object()
+
+
+class _End(NamedTuple):
+  """Stands behind a stream's last item, with what kept it from having more."""
+
+  failure: BaseException | None
 
 
 class Device:
@@ -27,30 +32,36 @@ class Device:
     items: asyncio.Queue[Any] = asyncio.Queue()
     stopped, generator = False, make()
 
-    def turn() -> bool:
-      """Items until somebody else's work waits; whether these were the last."""
+    def turn() -> None:
+      """Items until somebody else's work waits; then it is queued behind that."""
+      failure = None
       try:
-        for item in generator:
+        for item in () if stopped else generator:
           loop.call_soon_threadsafe(items.put_nowait, item)
-          if stopped or self._is_awaited():
-            return False
-        return True
-      finally:
-        loop.call_soon_threadsafe(items.put_nowait, _END)
+          if stopped:
+            break
+          if self._is_awaited():
+            self._submit(turn)
+            return
+      except BaseException as error:  # noqa: BLE001  raised again where the stream is read
+        failure = error
+      loop.call_soon_threadsafe(items.put_nowait, _End(failure))
 
-    work, over = None, False
+    self._submit(turn)
+    end = None
     try:
-      while not over:
-        work = asyncio.wrap_future(self._submit(turn))
-        while (item := await items.get()) is not _END:
-          yield item
-        over = await work
+      while not isinstance(item := await items.get(), _End):
+        yield item
+      end = item
     finally:
       stopped = True
-      # The thread's present piece ends before the loop may close; a failure of it was raised above.
-      if work is not None:
-        await asyncio.wait([work])
+      # The thread's present piece ends before the loop may close.
+      while end is None:
+        item = await items.get()
+        end = item if isinstance(item, _End) else None
       await self.run(generator.close)
+    if end.failure is not None:
+      raise end.failure
 
   def close(self) -> None:
     """Waits for the work under way."""
