@@ -14,7 +14,11 @@ from llmi_jax.services.faults import ServiceFault
 
 
 class Speaker:
-  """Answers, many at a time; see `judges.local.Generate`."""
+  """Answers, many at a time; see `judges.local.Generate`.
+
+  Attributes:
+    batcher: makes replies.
+  """
 
   def __init__(
     self,
@@ -31,7 +35,7 @@ class Speaker:
       decode: token ids → text.
       most: conversations that are read and not yet answered.
     """
-    self._batcher, self._read, self._decode = batcher, read, decode
+    self.batcher, self._read, self._decode = batcher, read, decode
     self._places = asyncio.Semaphore(most)
 
   async def __call__(
@@ -45,11 +49,11 @@ class Speaker:
     async with self._places:
       try:
         prompt = await asyncio.to_thread(self._read, messages)
-        self._batcher.sight.check(prompt)
+        self.batcher.sight.check(prompt)
       except DataError as error:
         raise ServiceFault('refused', str(error)) from error
       job = Job(prompt, seed or 0, tokens, temperature)
-      self._batcher.submit(job)
+      self.batcher.submit(job)
       sample = await job.last()
     return ChatReply(
       self._decode(sample.tokens),
