@@ -15,6 +15,7 @@ def get_config(arg=None):
   config = ConfigDict()
   config.seed = 0
   config.steps = 120  # updates
+  config.unusable = 5  # steps in a row without a usable sample, after which the run ends
 
   config.policy = ConfigDict()
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
@@ -34,6 +35,7 @@ def get_config(arg=None):
   config.prompt = ConfigDict()
   config.prompt.template = 'compact'  # a name in llmi_jax/text/templates or a file
   config.prompt.tokens = 192  # longest prompt
+  config.prompt.pixels = 0  # larger pictures are scaled down to it, for a policy that sees; 0: its own limit
 
   config.sampler = ConfigDict()
   config.sampler.temperature = 1.0
@@ -71,9 +73,12 @@ def get_config(arg=None):
   config.reward.extra.valid_tag_rate = 0.0
   config.reward.extra.tool_success = 0.0
   config.reward.extra.tool_accuracy = 0.0
-  config.reward.judges = 'offline'  # programs that check; or remote: models behind the addresses below
+  config.reward.judges = (
+    'offline'  # programs that check; remote: models behind addresses; local: one in this process
+  )
   config.reward.cache = ''  # folder of remote verdicts, for runs to share; empty: the work folder's
   config.reward.remote = judges.remote()
+  config.reward.local = judges.local()
 
   config.tools = ConfigDict()
   config.tools.max_calls = 10  # per response

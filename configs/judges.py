@@ -1,4 +1,8 @@
-"""What configs say of judges over the chat protocol; `config.reward.judges = 'remote'` uses them."""
+"""What configs say of judging models.
+
+`config.reward.judges = 'remote'` asks those with addresses; `'local'` too, and for the others a model in the
+same process.
+"""
 
 from ml_collections import ConfigDict
 
@@ -42,4 +46,16 @@ def remote(llm=(), mllm=(), held_out=()):
   config.llm = judge('llm', llm)
   config.mllm = judge('mllm', mllm)
   config.held_out = judge('llm', held_out)
+  return config
+
+
+def local(path=''):
+  """The model that judges in this process whatever has no address among the remote ones."""
+  config = ConfigDict()
+  config.path = (
+    path  # a Hugging Face folder, a work folder, or builtin:tiny; one that sees judges pictures, too
+  )
+  config.rows = 8  # verdicts that are written together
+  config.prompt_tokens = 4096  # longest prompt, pictures included
+  config.pixels = 0  # larger pictures are scaled down to it; 0: the model's own limit
   return config

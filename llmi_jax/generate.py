@@ -72,6 +72,7 @@ async def answer(task: Task):
         wiring.scoring(dispatcher, wiring.reward(config.reward), bench, SEED.value),
         SEED.value,
         config.sampler.tokens,
+        wiring.sight(policy),
       )
       params = await device.run(jax.jit(decoder.decode_view), policy.model)
       found = await rollout(roller, params, [task], 1, 0, 'serve', Timeline(), origin=POLICY.value)

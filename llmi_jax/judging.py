@@ -1,16 +1,16 @@
-"""Builds the judges that a config names: programs, or models behind the chat protocol."""
+"""Builds the judges that a config names: programs, or models behind the chat protocol or in this process."""
 
 import contextlib
 import dataclasses
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Verdict
-from llmi_jax.judges import canaries, offline, panel
+from llmi_jax.judges import canaries, local, offline, panel
 from llmi_jax.judges.canaries import Canaries
 from llmi_jax.judges.gates import GATES
 from llmi_jax.judges.recorded import Address, Recorded
@@ -47,12 +47,26 @@ class Bench:
   held_out: tuple[str, ...] = ()
 
 
+class Local(NamedTuple):
+  """A model in this process that judges.
+
+  Attributes:
+    generate: its replies.
+    model: its name, which tells its weights from others.
+    sees: whether it can be shown pictures.
+  """
+
+  generate: local.Generate
+  model: str
+  sees: bool
+
+
 @dataclasses.dataclass(frozen=True)
 class _Seat:
-  """One remote judge with what belongs to it."""
+  """One model as judge with what belongs to it."""
 
   judge: RemoteJudge
-  chat: ChatClient
+  gauges: Callable[[], dict[str, float]]
   recorded: Recorded
   unplaced: Recorded
   votes: int
@@ -64,13 +78,16 @@ def programs() -> Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(config: Config, journal: Journal | None, cache: Cache | None) -> AsyncIterator[Bench]:
+async def bench(
+  config: Config, journal: Journal | None, cache: Cache | None, here: Local | None = None
+) -> AsyncIterator[Bench]:
   """The judges of `config.reward`; leaving closes their connections.
 
   Args:
     config: of the reward.
     journal: of the run.
-    cache: of remote verdicts.
+    cache: of models' verdicts.
+    here: who judges in this process what no address is given for, with `judges = 'local'`.
 
   Raises:
     ConfigError: a value cannot work, or a judge cannot be reached.
@@ -78,9 +95,9 @@ async def bench(config: Config, journal: Journal | None, cache: Cache | None) ->
   if config.judges == 'offline':
     yield programs()
     return
-  if config.judges != 'remote':
-    raise ConfigError(f'config.reward.judges is {config.judges!r}; known are offline and remote.')
-  check(config)
+  if config.judges not in ('remote', 'local'):
+    raise ConfigError(f'config.reward.judges is {config.judges!r}; known are offline, remote and local.')
+  check(config, here)
   async with contextlib.AsyncExitStack() as stack:
     seats = []
     for base, one in (
@@ -88,9 +105,11 @@ async def bench(config: Config, journal: Journal | None, cache: Cache | None) ->
       (MLLM, config.remote.mllm),
       (HELD_OUT, config.remote.held_out),
     ):
+      released = config.preset == 'released' and base is not HELD_OUT
       if one.urls:
-        released = config.preset == 'released' and base is not HELD_OUT
-        seats.append(await _seat(stack, settings(base, one, released), one, journal, cache))
+        seats.append(await _distant(stack, settings(base, one, released), one, journal, cache))
+      elif here and _is_needed(config, base.name):
+        seats.append(_near(here, settings(base, one, released), one, journal, cache))
     yield Bench(
       [_voter(seat, vote) for seat in seats for vote in range(seat.votes)],
       lambda: _gauges(seats),
@@ -99,19 +118,36 @@ async def bench(config: Config, journal: Journal | None, cache: Cache | None) ->
     )
 
 
-def check(config: Config) -> None:
-  """Refuses a reward that needs a judge which has no address.
+def check(config: Config, here: Local | None = None) -> None:
+  """Refuses a reward that needs a judge whom nobody can be.
 
   Raises:
     ConfigError: naming the key.
   """
-  fixed = config.preset != 'free'
   for name in ('llm', 'mllm'):
-    if (fixed or config[name]) and not config.remote[name].urls:
+    one = config.remote[name]
+    if one.urls or not _is_needed(config, name):
+      continue
+    if here is None:
       raise ConfigError(
         f'config.reward.remote.{name}.urls is empty; give the base URL of a chat server, such as '
         f"('http://127.0.0.1:8000/v1',), or set config.reward.{name}=0 with preset=free."
       )
+    if name == 'mllm' and not here.sees:
+      raise ConfigError(
+        'config.reward.local.path has no vision tower and cannot judge pictures; name a model that sees, '
+        'give config.reward.remote.mllm.urls, or set config.reward.mllm=0 with preset=free.'
+      )
+    if one.form != 'lines':
+      raise ConfigError(
+        f'config.reward.remote.{name}.form is {one.form!r}, and a model in this process follows no schema; '
+        'use lines.'
+      )
+
+
+def _is_needed(config: Config, name: str) -> bool:
+  """Whether a judge's score enters the reward."""
+  return name != HELD_OUT.name and bool(config.preset != 'free' or config[name])
 
 
 def settings(base: Settings, config: Config, released: bool = False) -> Settings:
@@ -140,7 +176,7 @@ def settings(base: Settings, config: Config, released: bool = False) -> Settings
   )
 
 
-async def _seat(
+async def _distant(
   stack: contextlib.AsyncExitStack,
   made: Settings,
   config: Config,
@@ -162,9 +198,27 @@ async def _seat(
     )
   )
   judge = RemoteJudge(made, chat.complete, chat.model, config.image_pixels)
+  return _seat(judge, chat.gauges, config, journal, cache)
+
+
+def _near(here: Local, made: Settings, config: Config, journal: Journal | None, cache: Cache | None) -> _Seat:
+  # Without a seed all votes would be one.
+  made = dataclasses.replace(made, seeded=True)
+  complete = local.complete(here.generate, here.model, config.image_pixels)
+  judge = RemoteJudge(made, complete, here.model, config.image_pixels)
+  return _seat(judge, dict, config, journal, cache)
+
+
+def _seat(
+  judge: RemoteJudge,
+  gauges: Callable[[], dict[str, float]],
+  config: Config,
+  journal: Journal | None,
+  cache: Cache | None,
+) -> _Seat:
   beside = Canaries(judge, config.canaries).beside
   recorded = Recorded(judge, cache=cache, journal=journal, beside=beside)
-  return _Seat(judge, chat, recorded, Recorded(judge, cache=cache), config.votes)
+  return _Seat(judge, gauges, recorded, Recorded(judge, cache=cache), config.votes)
 
 
 def _key(variable: str) -> str:
@@ -191,7 +245,7 @@ def _voter(seat: _Seat, vote: int) -> Judge:
 def _gauges(seats: Sequence[_Seat]) -> dict[str, float]:
   found: dict[str, float] = {}
   for seat in seats:
-    found |= {f'calls/{seat.judge.name}/{what}': value for what, value in seat.chat.gauges().items()}
+    found |= {f'calls/{seat.judge.name}/{what}': value for what, value in seat.gauges().items()}
     found |= seat.judge.take()
   return found
 

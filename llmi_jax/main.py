@@ -18,7 +18,19 @@ from typing import Any
 import jax
 from absl import flags
 
-from llmi_jax import checkpoint, front, judging, metrics, programs, rebuild, toolbox, trainer, update, wiring
+from llmi_jax import (
+  checkpoint,
+  front,
+  judging,
+  metrics,
+  programs,
+  rebuild,
+  speaking,
+  toolbox,
+  trainer,
+  update,
+  wiring,
+)
 from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
@@ -43,7 +55,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/
 _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
-FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.remote\.\w+\.({_REACHED}) ')
+FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.local\.rows |reward\.remote\.\w+\.({_REACHED}) ')
 
 
 def main(config: wiring.Config) -> None:
@@ -108,6 +120,20 @@ def claim_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
 
 
+def check_sight(policy: wiring.Policy, train_tasks: list[Task]) -> None:
+  """Refuses what an update would compute wrongly: it reads tokens alone, and pictures stand behind some.
+
+  Raises:
+    ConfigError: a policy that sees is to be trained on tasks with pictures.
+  """
+  shown = next((task.id for task in train_tasks if task.input_images), None)
+  if policy.processor is not None and shown is not None:
+    raise ConfigError(
+      f'config.data.train has pictures in its requests ({shown}), and updates of a policy that sees take '
+      'none yet; leave such tasks out, or train a policy that only reads.'
+    )
+
+
 async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
   stop = asyncio.Event()
@@ -115,7 +141,9 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     asyncio.get_running_loop().add_signal_handler(number, stop.set)
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
-  policy = wiring.with_adapters(wiring.load_policy(wiring.policy_source(config, workdir)), config)
+  source = wiring.policy_source(config, workdir)
+  policy = wiring.with_adapters(wiring.load_policy(source, config.prompt.pixels), config)
+  check_sight(policy, train_tasks)
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
@@ -126,7 +154,8 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     verdicts = Cache(config.reward.cache, config.tools.cache) if config.reward.cache else cache
     async with (
       toolbox.registry(config.tools, device) as registry,
-      judging.bench(config.reward, journal, verdicts) as bench,
+      speaking.judge(config.reward, device) as here,
+      judging.bench(config.reward, journal, verdicts, here) as bench,
     ):
       dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
       roller = Roller(
@@ -136,6 +165,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
         wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
+        wiring.sight(policy),
       )
       names = tuple(spec.name for spec in registry.specs)
       watch = Watch(config.checkpoint.every, bench.held_out)
@@ -185,6 +215,7 @@ def make_run(
     eval_samples=config.eval.samples,
     eval_batch=config.eval.batch,
     save_every=config.checkpoint.every,
+    max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
   learner = programs.learner(policy.config, unroll=config.policy.unroll)

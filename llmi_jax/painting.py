@@ -61,7 +61,7 @@ class Painting:
     done: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
     self._wishes.append(_Wish(caption, seed, done))
     # All who ask while the device is busy are served by the first of these.
-    await self._device.aside(self._serve)
+    await self._device.run(self._serve)
     return await done
 
   def _serve(self) -> None:

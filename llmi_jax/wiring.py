@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import tasks
 from llmi_jax.judging import Bench
-from llmi_jax.models import lora
+from llmi_jax.models import decoder, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.rewards import parts
@@ -26,9 +27,11 @@ from llmi_jax.rewards.presets import PRESETS, Form, Preset
 from llmi_jax.rl.gate import Weights, gated_reward
 from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
+from llmi_jax.rollout.sight import Eyes, Sight
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.logits import Sampling
-from llmi_jax.text import grammar, prompts, tokens
+from llmi_jax.text import grammar, pictures, prompts, tokens
+from llmi_jax.text.pictures import Processor
 from llmi_jax.text.reader import Reader
 from llmi_jax.text.tokens import Tokenizer
 from llmi_jax.tools import answer as answers
@@ -52,12 +55,14 @@ class Policy:
     config: its shape.
     tokenizer: its tokenizer.
     folder: where it came from.
+    processor: cuts pictures for one that sees; None for one that only reads.
   """
 
   model: Decoder
   config: DecoderConfig
   tokenizer: Tokenizer
   folder: pathlib.Path
+  processor: Processor | None = None
 
 
 def policy_folder(path: str) -> pathlib.Path:
@@ -78,19 +83,46 @@ def policy_source(config: Config, workdir: pathlib.Path) -> str:
   return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
 
 
-def load_policy(path: str) -> Policy:
-  """Model and tokenizer of a folder.
+def load_policy(path: str, pixels: int = 0) -> Policy:
+  """Model, tokenizer and picture processor of a folder.
+
+  Args:
+    path: see `policy_folder`.
+    pixels: larger pictures are scaled down to it, for a policy that sees; 0 leaves the folder's own limit.
 
   Raises:
-    WeightsError: weights or tokenizer are broken, or the tokenizer has more tokens than the model.
+    WeightsError: a part is broken, or the parts do not belong together.
   """
   folder = policy_folder(path)
   tokenizer = tokens.load(folder)
   config = load.read_config(folder)
   check_tokenizer(tokenizer, config, folder)
+  processor = None
+  if config.vision is not None:
+    processor = pictures.load(folder, pixels or None)
+    check_processor(processor, tokenizer, config, folder)
   with metrics.Transfer(f'Loading {folder.name}') as progress:
     model, config = load.load_pretrained(folder, progress=progress)
-  return Policy(model, config, tokenizer, folder)
+  return Policy(model, config, tokenizer, folder, processor)
+
+
+def check_processor(
+  processor: Processor, tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib.Path
+) -> None:
+  """Refuses a picture processor or tokenizer that the vision tower cannot have been trained with."""
+  assert config.vision is not None
+  for name in ('patch', 'merge', 'frames'):
+    ours, towers = getattr(processor, name), getattr(config.vision, name)
+    if ours != towers:
+      raise WeightsError(
+        f'The picture processor in {folder} has {name} {ours} and the vision tower {towers}; '
+        'restore preprocessor_config.json from where the weights came.'
+      )
+  if tokenizer.image_pad_id != config.image_token:
+    raise WeightsError(
+      f'The tokenizer in {folder} gives image tokens the id {tokenizer.image_pad_id} and the model '
+      f'{config.image_token}; use the tokenizer that came with the weights.'
+    )
 
 
 def with_adapters(policy: Policy, config: Config) -> Policy:
@@ -137,7 +169,9 @@ def language(policy: Policy, registry: Registry, config: Config) -> Language:
   template = prompts.load_template(config.template)
   specs, tokenizer = registry.specs, policy.tokenizer
   return Language(
-    prompt=lambda task: prompts.render(task, tokenizer, specs, template, limit=config.tokens),
+    prompt=lambda task: prompts.render(
+      task, tokenizer, specs, template, limit=config.tokens, processor=policy.processor
+    ),
     decode=tokenizer.decode,
     parse=lambda response, inputs: grammar.parse(response, specs, inputs),
     read=lambda inputs: Reader(tokenizer.decoder(), grammar.Parser(specs, inputs)),
@@ -161,6 +195,14 @@ def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
     sampling=Sampling(config.sampler.temperature),
   )
   return Engine(programs.sampler(shape, sizes), sizes)
+
+
+def sight(policy: Policy) -> Sight:
+  """Prompts → requests, with what the policy sees of their pictures."""
+  shape = policy.config
+  if shape.vision is None:
+    return Sight()
+  return Sight(Eyes(partial(decoder.see, config=shape), shape.vision, shape.image_token))
 
 
 def banned_ids(policy: Policy) -> tuple[int, ...]:
@@ -254,7 +296,8 @@ def trained(path: str) -> tuple[Config, Policy]:
   if not stored.is_file():
     raise ConfigError(f'{path} is no work folder: it has no config.json; give the --workdir of a run.')
   config: Config = ConfigDict(json.loads(stored.read_text()))
-  policy = with_adapters(load_policy(policy_source(config, pathlib.Path(path))), config)
+  source = policy_source(config, pathlib.Path(path))
+  policy = with_adapters(load_policy(source, config.prompt.get('pixels', 0)), config)
   params, fixed = lora.split(policy.model)
   checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
   found = checkpoints.restore(abstract(update.init(params, optimizer(config))))

@@ -79,7 +79,7 @@ def test_an_examination_tells_the_panel_and_the_canaries():
 @pytest.mark.parametrize(
   ('overrides', 'said'),
   [
-    (('judges=distant',), 'known are offline and remote'),
+    (('judges=distant',), 'known are offline, remote and local'),
     ((), 'remote.llm.urls is empty'),
     (('remote.llm.urls=("http://127.0.0.1:9/v1",)',), 'remote.mllm.urls is empty'),
     (('remote.llm.urls=("http://127.0.0.1:9/v1",)', 'mllm=0'), 'The judge llm cannot be used'),

@@ -1,73 +1,79 @@
 """The one thread of a process that traces, dispatches and fetches; asyncio stays in the main thread."""
 
 import asyncio
+import collections
 import concurrent.futures
-import queue
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Generator
+from typing import Any, NamedTuple, TypeVar
 
 T = TypeVar('T')
-_END: Any = object()
+
+
+class _End(NamedTuple):
+  """Stands behind a stream's last item, with what kept it from having more."""
+
+  failure: BaseException | None
 
 
 class Device:
-  """Runs device work in order, one piece at a time."""
+  """Runs device work, one piece at a time. Streams take turns, item by item, while several run."""
 
   def __init__(self):
     self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='device')
-    self._aside: queue.SimpleQueue[tuple[concurrent.futures.Future[Any], Callable[[], Any]]] = (
-      queue.SimpleQueue()
-    )
+    self._submitted: collections.deque[concurrent.futures.Future[Any]] = collections.deque()
 
   async def run(self, work: Callable[..., T], *args: Any) -> T:
     """Awaits `work(*args)` on the device thread."""
-    return await asyncio.wrap_future(self._thread.submit(work, *args))
+    return await asyncio.wrap_future(self._submit(work, *args))
 
-  async def aside(self, work: Callable[[], T]) -> T:
-    """Awaits `work()` on the device thread, between two items of a stream where one is under way."""
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-    self._aside.put((future, work))
-    self._thread.submit(self._catch_up)
-    return await asyncio.wrap_future(future)
-
-  async def stream(self, make: Callable[[], Iterator[T]]) -> AsyncIterator[T]:
-    """Yields what the iterator yields on the device thread, as it comes; closing early stops it."""
+  async def stream(self, make: Callable[[], Generator[T, None, None]]) -> AsyncIterator[T]:
+    """Yields what the generator yields on the device thread, as it comes; closing early stops it."""
     loop = asyncio.get_running_loop()
     items: asyncio.Queue[Any] = asyncio.Queue()
-    stopped = False
+    stopped, generator = False, make()
 
-    def pump() -> None:
+    def turn() -> None:
+      """Items until somebody else's work waits; then it is queued behind that."""
+      failure = None
       try:
-        for item in make():
+        for item in () if stopped else generator:
           loop.call_soon_threadsafe(items.put_nowait, item)
           if stopped:
+            break
+          if self._is_awaited():
+            self._submit(turn)
             return
-          self._catch_up()
-      finally:
-        loop.call_soon_threadsafe(items.put_nowait, _END)
+      except BaseException as error:  # noqa: BLE001  raised again where the stream is read
+        failure = error
+      loop.call_soon_threadsafe(items.put_nowait, _End(failure))
 
-    work = asyncio.wrap_future(self._thread.submit(pump))
+    self._submit(turn)
+    end = None
     try:
-      while (item := await items.get()) is not _END:
+      while not isinstance(item := await items.get(), _End):
         yield item
-      await work
+      end = item
     finally:
       stopped = True
-      # The thread's present piece ends before the loop may close; a failure of it was raised above.
-      await asyncio.wait([work])
-
-  def _catch_up(self) -> None:
-    """Does what was put aside, on the device thread."""
-    while not self._aside.empty():
-      future, work = self._aside.get()
-      if not future.set_running_or_notify_cancel():
-        continue
-      try:
-        future.set_result(work())
-      # Whoever awaits it hears of it; a stream goes on.
-      except BaseException as error:  # noqa: BLE001
-        future.set_exception(error)
+      # The thread's present piece ends before the loop may close.
+      while end is None:
+        item = await items.get()
+        end = item if isinstance(item, _End) else None
+      await self.run(generator.close)
+    if end.failure is not None:
+      raise end.failure
 
   def close(self) -> None:
     """Waits for the work under way."""
     self._thread.shutdown(wait=True)
+
+  def _submit(self, work: Callable[..., T], *args: Any) -> concurrent.futures.Future[T]:
+    future = self._thread.submit(work, *args)
+    self._submitted.append(future)
+    return future
+
+  def _is_awaited(self) -> bool:
+    """Whether work waits behind what the thread does now; asked on the thread."""
+    while self._submitted and (self._submitted[0].running() or self._submitted[0].done()):
+      self._submitted.popleft()
+    return bool(self._submitted)

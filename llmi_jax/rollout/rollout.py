@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory, Turn
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.episode import Place, Reader, Scoring, Writing, finish
+from llmi_jax.rollout.sight import Sight
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.sampling.engine import Engine, Piece, Request, Sample
+from llmi_jax.sampling.engine import Engine, Piece, Sample
 from llmi_jax.sampling.keys import Stream, row_keys
 
 
@@ -49,6 +50,7 @@ class Roller:
     scoring: runs tools and judges.
     seed: of the run.
     limit: most tokens per response.
+    sight: makes the engine's requests.
   """
 
   device: Device
@@ -57,6 +59,7 @@ class Roller:
   scoring: Scoring
   seed: int
   limit: int
+  sight: Sight
 
 
 async def rollout(
@@ -82,19 +85,19 @@ async def rollout(
     origin: what the answers are signed with.
 
   Raises:
-    DataError: a prompt is too long, naming it.
+    DataError: a prompt is too long, naming it, or a picture too large.
   """
   prompts = [roller.language.prompt(task) for task in tasks]
   keys = _keys(roller.seed, stream, step, tasks, samples)
 
-  def generate() -> Iterator[Piece | Sample]:
-    for row, prompt in enumerate(prompts):
-      roller.engine.submit(Request(row, prompt.tokens, keys[row], roller.limit))
+  def generate() -> Generator[list[Piece | Sample], None, None]:
     try:
+      for row, prompt in enumerate(prompts):
+        roller.engine.submit(roller.sight.request(params, row, prompt, keys[row], roller.limit))
       with timeline.span('generate'):
         while roller.engine.busy:
           ended = roller.engine.step(params)
-          yield from (*roller.engine.pieces, *ended)
+          yield [*roller.engine.pieces, *ended]
     finally:
       if roller.engine.busy:
         roller.engine.cancel()
@@ -103,21 +106,22 @@ async def rollout(
   written: dict[tuple[int, int], Writing] = {}
   try:
     async with asyncio.TaskGroup() as group:
-      async for event in roller.device.stream(generate):
-        row = event.id
-        assert isinstance(row, int)
-        task, place = tasks[row], Place(stream, step, event.sample)
-        if (row, event.sample) not in written:
-          reader = roller.language.read(len(task.input_images))
-          written[row, event.sample] = Writing(reader, roller.scoring.open(task, place))
-        writing = written[row, event.sample]
-        if isinstance(event, Piece):
-          writing.grow(event.tokens, timeline.now())
-          continue
-        writing.end(event.tokens, timeline.now())
-        turn = _turn(roller.language, task, prompts[row], event, timeline.now())
-        work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
-        found[row, event.sample] = group.create_task(work)
+      async for events in roller.device.stream(generate):
+        for event in events:
+          row, sample = event.id, event.sample
+          assert isinstance(row, int)
+          task, place = tasks[row], Place(stream, step, sample)
+          if (row, sample) not in written:
+            reader = roller.language.read(len(task.input_images))
+            written[row, sample] = Writing(reader, roller.scoring.open(task, place))
+          writing = written[row, sample]
+          if isinstance(event, Piece):
+            writing.grow(event.tokens, timeline.now())
+            continue
+          writing.end(event.tokens, timeline.now())
+          turn = _turn(roller.language, task, prompts[row], event, timeline.now())
+          work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
+          found[row, sample] = group.create_task(work)
   except BaseExceptionGroup as group:
     # A single failure is told as itself; `except LlmiError` at the front door knows it.
     if len(group.exceptions) == 1:

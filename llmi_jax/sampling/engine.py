@@ -226,7 +226,9 @@ class Engine:
     for row in self._slots.forget(id):
       mask[row] = True
       self._parts[row] = []
-    if mask.any():
+    if not self.busy:
+      self._reset()
+    elif mask.any():
       self._state = self._drop(self._state, mask)
 
   def step(self, params: Any) -> list[Sample]:

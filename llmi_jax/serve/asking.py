@@ -1,27 +1,28 @@
 """Requests of the chat protocol, read: what is not served is refused in one sentence."""
 
+import base64
+import binascii
 import dataclasses
 import json
+import re
 import secrets
+from collections.abc import Callable
 from typing import Any
 
-from llmi_jax.core.errors import WeightsError
-from llmi_jax.serve.batcher import Job
+from llmi_jax.core.errors import DataError, WeightsError
+from llmi_jax.core.image import Image
+from llmi_jax.core.prompt import Prompt
+from llmi_jax.core.task import ImagePart, Message, Part, TextPart
+from llmi_jax.rollout.batcher import Job
 from llmi_jax.serve.door import Refused
-from llmi_jax.text.chat import encode_chat
-from llmi_jax.text.tokens import Tokenizer
+from llmi_jax.services import images
 
 # What changes a reply and is not served.
 _REFUSED = ('tools', 'functions', 'stop', 'logit_bias', 'response_format')
 _PENALTIES = ('frequency_penalty', 'presence_penalty')
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-  """Sizes that the engine was built with, in tokens."""
-
-  prompt: int
-  response: int
+MOST_PICTURES = 64  # of a request
+MOST_PIXELS = 16 << 20  # of a picture
+_DATA_URL = re.compile(r'data:image/[\w.+-]+;base64,')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +40,13 @@ class Asked:
   logprobs: bool
 
 
-def read(body: bytes, tokenizer: Tokenizer, limits: Limits) -> Asked:
-  """Reads a request.
+def read(body: bytes, encode: Callable[[list[Message]], Prompt], most: int) -> Asked:
+  """Reads a request; slow where it has pictures.
+
+  Args:
+    body: JSON.
+    encode: messages → prompt; what it raises as `DataError` or `WeightsError` is refused in its words.
+    most: tokens of a reply.
 
   Raises:
     Refused: it is none, or asks for what is not served.
@@ -59,44 +65,66 @@ def read(body: bytes, tokenizer: Tokenizer, limits: Limits) -> Asked:
     raise Refused('top_logprobs is not served; logprobs gives those of the reply.')
   if data.get('top_p', 1) != 1 or data.get('top_k', -1) not in (-1, 0):
     raise Refused('top_p and top_k are not served; replies are drawn from the whole distribution.')
+  seed = _number(data, 'seed', secrets.randbelow(1 << 31), 0, (1 << 31) - 1, whole=True)
+  limit = _number(data, _limit_name(data), most, 1, most, whole=True)
+  temperature = float(_number(data, 'temperature', 1.0, 0.0, 2.0))
   try:
-    tokens, _ = encode_chat(tokenizer, _messages(data.get('messages')))
-  except WeightsError as error:
+    prompt = encode(_messages(data.get('messages')))
+  except (DataError, WeightsError) as error:
     raise Refused(str(error)) from error
-  if len(tokens) > limits.prompt:
-    raise Refused(f'The prompt has {len(tokens)} tokens; at most {limits.prompt} are read.')
-  job = Job(
-    tokens,
-    int(_number(data, 'seed', secrets.randbelow(1 << 31), 0, (1 << 31) - 1, whole=True)),
-    int(_number(data, _limit_name(data), limits.response, 1, limits.response, whole=True)),
-    float(_number(data, 'temperature', 1.0, 0.0, 2.0)),
-  )
+  job = Job(prompt, int(seed), int(limit), temperature)
   return Asked(job, data.get('stream') is True, data.get('logprobs') is True)
 
 
-def _messages(data: Any) -> list[tuple[str, str]]:
-  """(role, text) pairs."""
+def _messages(data: Any) -> list[Message]:
   if not isinstance(data, list) or not data:
     raise Refused('messages is no list, or empty.')
+  if sum(map(_pictures, data)) > MOST_PICTURES:
+    raise Refused(f'The request has more than {MOST_PICTURES} pictures.')
   found = []
   for message in data:
     role = message.get('role') if isinstance(message, dict) else None
     if role not in ('system', 'user', 'assistant'):
       raise Refused(f'A message has the role {str(role)[:40]!r}; known are system, user and assistant.')
-    found.append((role, _text(message.get('content'))))
+    found.append(Message(role, _content(message.get('content'))))
   return found
 
 
-def _text(content: Any) -> str:
+def _pictures(message: Any) -> int:
+  """How many parts may be pictures, before any is decoded."""
+  content = message.get('content') if isinstance(message, dict) else None
+  parts = content if isinstance(content, list) else []
+  return sum(isinstance(part, dict) and part.get('type') != 'text' for part in parts)
+
+
+def _content(content: Any) -> tuple[Part, ...]:
   if isinstance(content, str):
-    return content
-  texts = []
-  for part in content if isinstance(content, list) else [None]:
-    text = part.get('text') if isinstance(part, dict) and part.get('type') == 'text' else None
-    if not isinstance(text, str):
-      raise Refused('A message holds something else than text; this policy reads text alone.')
-    texts.append(text)
-  return ''.join(texts)
+    return (TextPart(content),)
+  if not isinstance(content, list):
+    raise Refused('The content of a message is neither a text nor a list of parts.')
+  return tuple(map(_part, content))
+
+
+def _part(part: Any) -> Part:
+  kind = part.get('type') if isinstance(part, dict) else None
+  if kind == 'text' and isinstance(part.get('text'), str):
+    return TextPart(part['text'])
+  if kind == 'image_url':
+    place = part.get('image_url')
+    return ImagePart(_picture(place.get('url') if isinstance(place, dict) else place))
+  raise Refused('A message holds something else than texts and pictures.')
+
+
+def _picture(url: Any) -> Image:
+  """The picture in a data URL; nothing is ever fetched."""
+  found = _DATA_URL.match(url) if isinstance(url, str) else None
+  if not found:
+    raise Refused('A picture is not given as data:image/…;base64,…; pictures elsewhere are not fetched.')
+  try:
+    data = base64.b64decode(url[found.end() :], validate=True)
+  except (binascii.Error, ValueError) as error:
+    raise Refused('The data URL of a picture is no base64.') from error
+  return images.decode(data, max_pixels=MOST_PIXELS)
 
 
 def _limit_name(data: dict[str, Any]) -> str:

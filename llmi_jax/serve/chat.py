@@ -4,37 +4,41 @@
 
 RUN is a work folder (its newest checkpoint answers), a Hugging Face folder, or `builtin:tiny`. Requests
 that come together are decoded together. Served: `/v1/models`, `/v1/chat/completions` with `stream`, `seed`,
-`temperature`, `max_tokens` and `logprobs`; what is not served is refused in one sentence. The environment
-variable LLMI_JAX_CHAT_KEY, where set, is the bearer token that requests must show; without one only this
-machine is served.
+`temperature`, `max_tokens` and `logprobs`, and `/metrics` for Prometheus; what is not served is refused in
+one sentence. A policy with a vision tower is shown pictures, which come inside the request as data URLs. The
+environment variable LLMI_JAX_CHAT_KEY, where set, is the bearer token that requests must show; without one
+only this machine is served.
 """
 
 import asyncio
+import collections
 import json
 import pathlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, wiring
-from llmi_jax.models import decoder
+from llmi_jax import front, speaking, wiring
+from llmi_jax.core.prompt import Prompt
+from llmi_jax.core.task import Message
+from llmi_jax.rollout.batcher import Batcher, Full, Job
 from llmi_jax.rollout.device import Device
-from llmi_jax.sampling.engine import Engine, Sample
-from llmi_jax.serve.asking import Asked, Limits, read
-from llmi_jax.serve.batcher import Batcher, Full, Job
+from llmi_jax.sampling.engine import Sample
+from llmi_jax.serve.asking import Asked, read
+from llmi_jax.speaking import Limits
+from llmi_jax.text import conversation
 from llmi_jax.text.tokens import Tokenizer
 
 try:
   import uvicorn
   from starlette.applications import Starlette
   from starlette.requests import Request
-  from starlette.responses import JSONResponse, Response, StreamingResponse
+  from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
   from starlette.routing import Route
 
   from llmi_jax.serve import door
@@ -47,10 +51,11 @@ POLICY = flags.DEFINE_string(
 )
 NAME = flags.DEFINE_string('name', None, 'What the model is called; default: the folder.')
 ROWS = flags.DEFINE_integer('rows', 8, 'Replies that are decoded together.')
-PROMPT = flags.DEFINE_integer('prompt_tokens', 1024, 'Longest prompt.')
+PROMPT = flags.DEFINE_integer('prompt_tokens', 1024, 'Longest prompt, pictures included.')
+PIXELS = flags.DEFINE_integer('pixels', 0, 'Larger pictures are scaled down to it; 0: as the model has it.')
 RESPONSE = flags.DEFINE_integer('response_tokens', 512, 'Longest reply.')
 KEY, DEFAULT_PORT = 'LLMI_JAX_CHAT_KEY', 8000
-MOST_BYTES = 4 << 20  # of a request
+MOST_BYTES, MOST_BYTES_SEEN = 4 << 20, 64 << 20  # of a request without and with pictures
 
 
 def main(_: ConfigDict) -> None:
@@ -67,51 +72,36 @@ async def serve(path: str, name: str) -> None:
   """
   host, port = door.HOST.value, door.PORT.value or DEFAULT_PORT
   key = door.key(KEY, host)
-  policy = load(path)
+  policy = speaking.load(path, PIXELS.value)
   device = Device()
-  params = await device.run(jax.jit(decoder.decode_view), policy.model)
-  limits = Limits(PROMPT.value, RESPONSE.value)
-  batcher = Batcher(device, engines(policy, limits, ROWS.value), params)
-  working = asyncio.ensure_future(batcher.run())
+  limits = Limits(PROMPT.value, RESPONSE.value, ROWS.value)
   try:
-    application = app(batcher, policy.tokenizer, limits, name, key)
-    settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')
-    print(f'Serving {name} on http://{host}:{port}/v1', flush=True)
-    await uvicorn.Server(settings).serve()
+    async with speaking.batching(policy, device, limits) as batcher:
+      application = app(batcher, policy, limits, name, key)
+      settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')
+      print(f'Serving {name} on http://{host}:{port}/v1', flush=True)
+      await uvicorn.Server(settings).serve()
   finally:
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
     device.close()
 
 
-def load(path: str) -> wiring.Policy:
-  """The policy of a work folder, or of a folder of weights."""
-  if (pathlib.Path(path) / 'checkpoints').is_dir():
-    return wiring.trained(path)[1]
-  return wiring.load_policy(path)
-
-
-def engines(policy: wiring.Policy, limits: Limits, rows: int) -> Callable[[float], Engine]:
-  """A function that builds an engine for a temperature."""
-
-  def make(temperature: float) -> Engine:
-    sampler = {'temperature': temperature, 'tokens': limits.response, 'chunk': 8}
-    config = ConfigDict({'prompt': {'tokens': limits.prompt}, 'sampler': sampler})
-    return wiring.engine(policy, config, rows, 1)
-
-  return make
-
-
-def app(batcher: Batcher, tokenizer: Tokenizer, limits: Limits, name: str, key: str = '') -> Starlette:
+def app(batcher: Batcher, policy: wiring.Policy, limits: Limits, name: str, key: str = '') -> Starlette:
   """The protocol as an ASGI application.
 
   Args:
     batcher: makes replies.
-    tokenizer: reads and writes.
+    policy: whose tokenizer and picture processor read and write.
     limits: of prompts and replies.
     name: of the model.
     key: that requests must show; none where empty.
   """
+  tokenizer, tally = policy.tokenizer, collections.Counter[str]()
+  most = MOST_BYTES if policy.processor is None else MOST_BYTES_SEEN
+
+  def encode(messages: list[Message]) -> Prompt:
+    prompt = conversation.encode(messages, tokenizer, limit=limits.prompt, processor=policy.processor)
+    batcher.sight.check(prompt)
+    return prompt
 
   async def models(request: Request) -> Response:
     door.admit(request, key)
@@ -119,11 +109,14 @@ def app(batcher: Batcher, tokenizer: Tokenizer, limits: Limits, name: str, key: 
 
   async def complete(request: Request) -> Response:
     door.admit(request, key)
-    asked = read(await door.body(request, MOST_BYTES), tokenizer, limits)
+    body = await door.body(request, most)
+    asked = await asyncio.to_thread(read, body, encode, limits.response)
     try:
       batcher.submit(asked.job)
     except Full as full:
       raise Refused(str(full), 429) from full
+    tally['requests'] += 1
+    tally['prompt_tokens'] += len(asked.job.prompt.tokens)
     head = {'id': f'chatcmpl-{secrets.token_hex(12)}', 'created': int(time.time()), 'model': name}
     if asked.stream:
       return StreamingResponse(_events(asked, tokenizer, head), media_type='text/event-stream')
@@ -131,11 +124,26 @@ def app(batcher: Batcher, tokenizer: Tokenizer, limits: Limits, name: str, key: 
 
   async def refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
+    tally['refused'] += 1
     kind = 'invalid_request_error' if error.status < 429 else 'rate_limit_error'
     return JSONResponse({'error': {'message': str(error), 'type': kind}}, error.status)
 
+  async def metrics(request: Request) -> Response:
+    door.admit(request, key)
+    seen = batcher.sight.counts
+    counted = {name: tally[name] for name in ('requests', 'refused', 'prompt_tokens')}
+    counted |= {'prompts_with_pictures': seen.prompts, 'pictures': seen.pictures, 'image_tokens': seen.tokens}
+    lines = [
+      f'# TYPE llmi_jax_{name}_total counter\nllmi_jax_{name}_total {n}\n' for name, n in counted.items()
+    ]
+    return PlainTextResponse(''.join(lines))
+
   return Starlette(
-    routes=[Route('/v1/models', models), Route('/v1/chat/completions', complete, methods=['POST'])],
+    routes=[
+      Route('/v1/models', models),
+      Route('/v1/chat/completions', complete, methods=['POST']),
+      Route('/metrics', metrics),
+    ],
     exception_handlers={Refused: refuse},
   )
 
@@ -152,24 +160,27 @@ def whole(sample: Sample, asked: Asked, tokenizer: Tokenizer, head: dict[str, An
 async def _events(asked: Asked, tokenizer: Tokenizer, head: dict[str, Any]) -> AsyncIterator[str]:
   """The reply as server-sent events; a character comes once it is whole."""
   head, writer, done = head | {'object': 'chat.completion.chunk'}, tokenizer.decoder(), 0
-  yield _event(head, {'role': 'assistant', 'content': ''})
-  while True:
-    event = await asked.job.events.get()
-    if isinstance(event, BaseException):
-      yield f'data: {json.dumps({"error": {"message": _sorry(event)}})}\n\n'
-      return
-    tokens = event.tokens if isinstance(event, Sample) else event
-    text = ''.join(writer.push(int(token)) for token in tokens[done:])
-    done = len(tokens)
-    if isinstance(event, Sample):
-      text += writer.close()
-    if text:
-      yield _event(head, {'content': text})
-    if isinstance(event, Sample):
-      extra = {'logprobs': {'content': _logprobs(event, tokenizer)}} if asked.logprobs else {}
-      yield _event(head | {'usage': _usage(event, asked)}, {}, event.finish, extra)
-      yield 'data: [DONE]\n\n'
-      return
+  try:
+    yield _event(head, {'role': 'assistant', 'content': ''})
+    while True:
+      event = await asked.job.events.get()
+      if isinstance(event, BaseException):
+        yield f'data: {json.dumps({"error": {"message": _sorry(event)}})}\n\n'
+        return
+      tokens = event.tokens if isinstance(event, Sample) else event
+      text = ''.join(writer.push(int(token)) for token in tokens[done:])
+      done = len(tokens)
+      if isinstance(event, Sample):
+        text += writer.close()
+      if text:
+        yield _event(head, {'content': text})
+      if isinstance(event, Sample):
+        extra = {'logprobs': {'content': _logprobs(event, tokenizer)}} if asked.logprobs else {}
+        yield _event(head | {'usage': _usage(event, asked)}, {}, event.finish, extra)
+        yield 'data: [DONE]\n\n'
+        return
+  finally:
+    asked.job.dropped = True  # by a client that is gone, if not at the end
 
 
 def _event(head: dict[str, Any], delta: dict[str, str], finish: str | None = None, extra: Any = None) -> str:
@@ -179,12 +190,10 @@ def _event(head: dict[str, Any], delta: dict[str, str], finish: str | None = Non
 
 async def _last(job: Job) -> Sample:
   """Waits for the end of a reply."""
-  while True:
-    event = await job.events.get()
-    if isinstance(event, BaseException):
-      raise Refused(_sorry(event), 500) from event
-    if isinstance(event, Sample):
-      return event
+  try:
+    return await job.last()
+  except Exception as error:
+    raise Refused(_sorry(error), 500) from error
 
 
 def _sorry(error: BaseException) -> str:
@@ -200,7 +209,7 @@ def _logprobs(sample: Sample, tokenizer: Tokenizer) -> list[dict[str, Any]]:
 
 
 def _usage(sample: Sample, asked: Asked) -> dict[str, int]:
-  prompt, reply = len(asked.job.tokens), len(sample.tokens)
+  prompt, reply = len(asked.job.prompt.tokens), len(sample.tokens)
   return {'prompt_tokens': prompt, 'completion_tokens': reply, 'total_tokens': prompt + reply}
 
 

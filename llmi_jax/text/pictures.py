@@ -111,6 +111,16 @@ def fitted(width: int, height: int, processor: Processor) -> tuple[int, int]:
   return rounded[0], rounded[1]
 
 
+def tokens(image: Image, processor: Processor) -> int:
+  """How many image tokens stand for a picture.
+
+  Raises:
+    DataError: the picture is too narrow.
+  """
+  width, height = fitted(image.width, image.height, processor)
+  return width * height // (processor.patch * processor.merge) ** 2
+
+
 def cut(image: Image, processor: Processor) -> Vision:
   """Scales a picture and cuts it into patches of [channel, frame, row, column] values.
 

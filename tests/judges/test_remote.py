@@ -20,6 +20,7 @@ from llmi_jax.judges.remote import LLM, MLLM, RemoteJudge
 from llmi_jax.services import images
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.chat import ChatClient, ChatSettings
+from llmi_jax.services.completion import ChatReply
 from llmi_jax.services.journal import Journal
 from llmi_jax.services.limits import Limit
 from llmi_jax.services.retry import Retry
@@ -329,7 +330,7 @@ def test_a_model_in_this_process_judges_likewise():
     text = ''.join(p.text for m in messages for p in m.content if isinstance(p, TextPart))
     code = re.search(r'BEGIN ANSWER (\w+)', text)[1]
     assert temperature == 0.5 and tokens == 1024 and seed is not None
-    return f'VERDICT {code}\ntext: 2\ntag: 3'
+    return ChatReply(f'VERDICT {code}\ntext: 2\ntag: 3', '')
 
   judge = RemoteJudge(LLM, local.complete(generate, 'mine'), 'mine')
   found = asyncio.run(judge.judge(TASK, ANSWER))

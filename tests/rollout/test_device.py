@@ -1,6 +1,7 @@
 """The device thread streams in order, passes errors on and survives a consumer that leaves."""
 
 import asyncio
+import itertools
 import threading
 
 import pytest
@@ -58,33 +59,48 @@ def test_leaving_early_stops_the_work_and_frees_the_thread(device):
   assert len(made) < 10_000
 
 
-def test_work_put_aside_runs_between_the_items_of_a_stream_and_keeps_its_errors_to_itself(device):
-  go = threading.Event()
+def test_streams_take_turns_and_work_goes_between(device):
+  order = []
 
-  def make():
-    yield 'first'
-    assert go.wait(10)
-    yield 'second'
-    assert go.wait(10)
-    yield 'third'
+  def make(name):
+    def items():
+      for number in range(50):
+        order.append(name)
+        yield number
 
-  async def consume():
-    seen = []
-    async for item in device.stream(make):
-      seen.append(item)
-      if item == 'first':
-        asides = [asyncio.ensure_future(device.aside(work)) for work in (threading.get_ident, lambda: 1 // 0)]
-        await asyncio.sleep(0)
-        go.set()
-      if item == 'third':
-        seen.append(asides[0].done())
-    assert await asides[0] == await device.run(threading.get_ident)
-    with pytest.raises(ZeroDivisionError):
-      await asides[1]
-    return seen
+    return items
 
-  assert asyncio.run(consume())[:3] == ['first', 'second', 'third']
+  async def consume(name):
+    return [item async for item in device.stream(make(name))]
+
+  async def main():
+    gate = threading.Event()
+    held = asyncio.ensure_future(device.run(gate.wait))
+    both = asyncio.gather(consume('a'), consume('b'), device.run(order.append, 'work'))
+    await asyncio.sleep(0.01)
+    gate.set()
+    await held
+    return (await both)[:2]
+
+  assert asyncio.run(main()) == [list(range(50))] * 2
+  assert order.index('work') <= 2
+  assert (
+    sum(one != other for one, other in itertools.pairwise(order)) > 90
+  )  # neither waits for the other's end
 
 
-def test_work_put_aside_runs_at_once_where_no_stream_is(device):
-  assert asyncio.run(device.aside(lambda: 7)) == 7
+def test_a_stream_alone_and_one_that_fails_leave_the_thread_free(device):
+  async def fail():
+    def make():
+      yield 1
+      raise ValueError('broken')
+
+    return [item async for item in device.stream(make)]
+
+  async def main():
+    return await asyncio.gather(
+      fail(), *(device.run(lambda n=n: n) for n in range(3)), return_exceptions=True
+    )
+
+  failed, *rest = asyncio.run(main())
+  assert isinstance(failed, ValueError) and rest == [0, 1, 2]

@@ -102,6 +102,28 @@ def test_no_banned_token_is_drawn_and_limits_hold(policy):
     assert (sample.finish == 'stop') == (sample.tokens[-1] == 1)
 
 
+def test_a_request_that_is_taken_back_leaves_no_trace(policy):
+  prompts, keys = _prompts(2, seed=7), row_keys(0, 'eval', 0, np.zeros(1), np.zeros(1))
+  sizes = dataclasses.replace(SIZES, stops=())
+
+  def run(before):
+    engine = Engine(programs.sampler(policy[2], sizes), sizes)
+    if before:
+      engine.submit(Request('lost', prompts[0], keys, 12))
+      engine.step(policy[0])
+      engine.cancel('lost')
+      assert not engine.busy
+    engine.submit(Request('kept', prompts[1], keys, 12))
+    while engine.busy:
+      for sample in engine.step(policy[0]):
+        return sample, int(engine.counts.steps)
+
+  (alone, _), (after, steps) = run(False), run(True)
+  np.testing.assert_array_equal(alone.tokens, after.tokens)
+  np.testing.assert_array_equal(alone.logp_full, after.logp_full)
+  assert steps == 4 + 12
+
+
 def test_bad_requests_are_refused(policy):
   engine = Engine(programs.sampler(policy[2], SIZES), SIZES)
   keys = row_keys(0, 'eval', 0, np.zeros(3), np.arange(3))

@@ -5,22 +5,24 @@ import collections
 import dataclasses
 import hashlib
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
 
+from llmi_jax.core.prompt import Prompt
 from llmi_jax.rollout.device import Device
-from llmi_jax.sampling.engine import Engine, Request, Sample
-from llmi_jax.sampling.keys import row_keys
+from llmi_jax.rollout.sight import Sight
+from llmi_jax.sampling.engine import Engine, Sample
+from llmi_jax.sampling.keys import Stream, row_keys
 
-Event = np.ndarray | Sample | BaseException
 MOST_WAITING = 256
 MOST_ENGINES = 4
+MOST_BYTES = 4 << 30  # of pictures that wait
 
 
 class Full(Exception):
-  """More requests wait than are let wait, or more temperatures are asked for than are compiled."""
+  """More waits than is let wait, or more temperatures are asked for than are compiled."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -28,32 +30,75 @@ class Job:
   """One reply that is wanted.
 
   Attributes:
-    tokens: [T] int32, the prompt.
+    prompt: what is read.
     seed: equal ones give equal replies to equal prompts.
     limit: most tokens of the reply.
     temperature: of sampling.
     events: gets the reply's tokens so far, [t] int32, now and then; at the end the sample, or what went
       wrong.
+    dropped: set where nobody waits any more.
   """
 
-  tokens: np.ndarray
+  prompt: Prompt
   seed: int
   limit: int
   temperature: float
   events: asyncio.Queue[np.ndarray | Sample | BaseException] = dataclasses.field(
     default_factory=asyncio.Queue
   )
+  dropped: bool = False
+
+  async def last(self) -> Sample:
+    """Waits for the end of the reply; the job is dropped where the wait is given up.
+
+    Raises:
+      Exception: whatever kept the reply from being made.
+    """
+    try:
+      while True:
+        event = await self.events.get()
+        if isinstance(event, BaseException):
+          raise event
+        if isinstance(event, Sample):
+          return event
+    finally:
+      self.dropped = True
+
+
+Events = list[tuple[Job, np.ndarray | Sample]]
 
 
 class Batcher:
-  """Runs jobs. One engine per temperature, made when first asked for, since a temperature is compiled in."""
+  """Runs jobs. One engine per temperature, made when first asked for, since a temperature is compiled in.
 
-  def __init__(self, device: Device, make: Callable[[float], Engine], params: Any):
-    """`make` builds an engine of one row per prompt for a temperature; `params` are what it decodes with."""
+  Attributes:
+    sight: makes requests, and counts the pictures in them.
+  """
+
+  def __init__(
+    self,
+    device: Device,
+    make: Callable[[float], Engine],
+    params: Any,
+    sight: Sight,
+    stream: Stream = 'serve',
+  ):
+    """Makes one.
+
+    Args:
+      device: the thread that all of it runs on.
+      make: builds an engine of one row per prompt for a temperature.
+      params: what it decodes with.
+      sight: of the policy.
+      stream: of random keys.
+    """
+    self.sight = sight
     self._device, self._make, self._params = device, make, params
+    self._stream: Stream = stream
     self._engines: dict[float, Engine] = {}
     self._waiting: collections.deque[Job] = collections.deque()
     self._joining: queue.SimpleQueue[Job] = queue.SimpleQueue()
+    self._unseen: set[Job] = set()
     self._temperature: float | None = None
     self._called = asyncio.Event()
 
@@ -65,9 +110,13 @@ class Batcher:
     """
     if len(self._waiting) + self._joining.qsize() >= MOST_WAITING:
       raise Full(f'{MOST_WAITING} requests wait already; try again later.')
+    if job.prompt.vision and sum(map(_bytes, (job, *tuple(self._unseen)))) > MOST_BYTES:
+      raise Full('Too many pictures wait already; try again later.')
     if job.temperature not in self._engines and len(self._engines) >= MOST_ENGINES:
       served = ', '.join(f'{t:g}' for t in sorted(self._engines))
       raise Full(f'The temperatures {served} are served by now and no further one; choose one of these.')
+    if job.prompt.vision:
+      self._unseen.add(job)
     # Jobs of another temperature wait for the batch to end, and then nobody overtakes them.
     if job.temperature == self._temperature and not self._waiting:
       self._joining.put(job)
@@ -92,8 +141,9 @@ class Batcher:
     for job in mine:
       self._joining.put(job)
     try:
-      async for job, event in self._device.stream(lambda: self._decode(temperature, running)):
-        job.events.put_nowait(event)
+      async for events in self._device.stream(lambda: self._decode(temperature, running)):
+        for job, event in events:
+          job.events.put_nowait(event)
     except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
       for job in running.values():
         job.events.put_nowait(error)
@@ -103,33 +153,48 @@ class Batcher:
       while not self._joining.empty():
         self._waiting.appendleft(self._joining.get())
 
-  def _decode(self, temperature: float, running: dict[int, Job]) -> Iterator[tuple[Job, np.ndarray | Sample]]:
-    """On the device thread: what each job has so far, and what has ended."""
+  def _decode(self, temperature: float, running: dict[int, Job]) -> Generator[Events, None, None]:
+    """On the device thread, look by look: what each job has so far, and what has ended."""
     engine = self._engines.get(temperature) or self._make(temperature)
     self._engines[temperature] = engine
     number, so_far = 0, collections.defaultdict[int, list[np.ndarray]](list)
     try:
       while True:
-        while not self._joining.empty():
+        # No more than soon have a row: features of pictures take room on the device.
+        while len(running) < 2 * engine.config.rows and not self._joining.empty():
           job, number = self._joining.get(), number + 1
           running[number] = job
-          engine.submit(Request(number, job.tokens, _key(job), job.limit))
+          self._unseen.discard(job)
+          key = _key(job, self._stream)
+          engine.submit(self.sight.request(self._params, number, job.prompt, key, job.limit))
+        for id in [id for id, job in running.items() if job.dropped]:
+          del running[id]
+          so_far.pop(id, None)
+          engine.cancel(id)
         if not engine.busy:
           return
+        events: Events = []
         for sample in engine.step(self._params):
           assert isinstance(sample.id, int)
           so_far.pop(sample.id, None)
-          yield running.pop(sample.id), sample
+          events.append((running.pop(sample.id), sample))
         for piece in engine.pieces:
           assert isinstance(piece.id, int)
           so_far[piece.id].append(piece.tokens)
-          yield running[piece.id], np.concatenate(so_far[piece.id])
+          events.append((running[piece.id], np.concatenate(so_far[piece.id])))
+        yield events
     finally:
       if engine.busy:
         engine.cancel()
 
 
-def _key(job: Job):
+def _bytes(job: Job) -> int:
+  return sum(picture.patches.nbytes for picture in job.prompt.vision)
+
+
+def _key(job: Job, stream: Stream):
   """[1] key of a job: its seed and its prompt, nothing of who else is in the batch."""
-  word = int.from_bytes(hashlib.sha256(job.tokens.tobytes()).digest()[:4], 'big')
-  return row_keys(job.seed, 'serve', 0, np.array([word], np.uint32), np.array([0], np.uint32))
+  seen = ''.join(job.prompt.vision[i].sha256 for i in job.prompt.images)
+  digest = hashlib.sha256(job.prompt.tokens.tobytes() + seen.encode()).digest()
+  word = int.from_bytes(digest[:4], 'big')
+  return row_keys(job.seed, stream, 0, np.array([word], np.uint32), np.array([0], np.uint32))
