@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import front, judging, wiring
+from llmi_jax import front, judging, toolbox, wiring
 from llmi_jax.core.errors import ConfigError, WeightsError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
 from llmi_jax.main import check_sight
@@ -60,13 +60,13 @@ def rolled(policy):
   async def main():
     device = Device()
     try:
-      async with wiring.registry(config.tools) as registry:
+      async with toolbox.registry(config.tools, device) as registry:
         roller = Roller(
           device,
           wiring.engine(policy, config, 2, 2),
           wiring.language(policy, registry, config.prompt),
           wiring.scoring(
-            wiring.dispatcher(registry, config.tools), wiring.reward(config.reward), judging.programs(), 0
+            toolbox.dispatcher(registry, config.tools), wiring.reward(config.reward), judging.programs(), 0
           ),
           0,
           12,
