@@ -1,11 +1,16 @@
 """Policy models: Flax NNX modules used as immutable pytrees.
 
-config     the shape of a decoder, read from a Hugging Face `config.json`
-rope       rotary position angles
-attention  grouped-query attention over one or two key/value parts
-cache      key/value storage: a prefix shared by a group, a suffix per row
-decoder    embedding, blocks, final norm; `forward` and `unembed`
-mrope      positions of prompts with pictures, in three axes
-vision     the tower: patches of pictures → features of image tokens
-vision_layout  where patches lie in the tower's static slots
+config         the shape of a policy, static and hashable
+registry       the architectures, a line each; qwen3, qwen3_moe, qwen2_5_vl read and write their config.json
+fields         what several of them share in it
+names          which tensor of a file is which leaf
+sharding       meshes, logical axes of every parameter, rules from those to mesh axes
+linear         linear maps with room for a bias and an adapter; lora adds, splits off and merges adapters
+rope           rotary position angles and their stretchings; mrope counts positions around pictures
+attention      grouped-query attention over one or several key/value parts
+cache          key/value storage: a prefix that rows share, a suffix per row
+moe            a mixture of experts; grouped multiplies rows with their experts' matrices
+blocks         the parts of a layer; spans finds the patterns that layers repeat
+decoder        `forward`, `see`, `unembed`, and the view that generation uses
+vision         the tower: patches of pictures → features; vision_layout says where patches lie in its slots
 """

@@ -1,10 +1,13 @@
 """Prompts → tokens → documents → verdicts → batch. The one place where device and host meet.
 
 device    the thread that owns the accelerator
-stream    the engine's asynchronous face: samples as they finish
-episode   one response's life: parse, tools, judges, reward parts
+batcher   many requests on one engine; speaker, a conversation's face of it
+sight     prompts with pictures → the engine's requests
+episode   one response's life: read as it is written, tools, judges, reward parts
 rollout   a step's tasks → trajectories, decoding and tools overlapped
 batch     trajectories → the arrays that an update reads
 pieces    those arrays → micro-batches of like length
+watch     the reward's audit beside training
+statistics  numbers of a step and of an evaluation
 timeline  where a step's seconds went
 """

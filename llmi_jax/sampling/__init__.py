@@ -1,7 +1,8 @@
 """Generation over `forward` alone; no model is known here.
 
 keys     one random key per (seed, stream, step, task, sample), folded with the position
-logits   logits → a token and its log-probabilities
-loop     the jitted programs: prefill, insert, decode a chunk
-engine   the synchronous face: submit, step → finished, cancel
+logits   logits → a token and its log-probabilities, without a sort
+loop     the jitted programs: prefill a prompt's chunk, begin rows, decode a chunk, grow and shrink
+slots    which prompt is kept where and which row continues it
+engine   the synchronous face: submit, step → finished and grown, cancel
 """
