@@ -76,8 +76,19 @@ MIXTURES = {
   },
   'no layer sparse': {'mlp_only_layers': [0, 1]},
 }
-# What differs from another case in a number only.
-RARE = ('a key head for each query head', 'dynamic, within its length', 'yarn with two scales', 'both')
+# What another case has as well; each is compiled afresh, so these wait for the slow run.
+RARE = (
+  'plain',
+  'a key head for each query head',
+  'linear',
+  'dynamic, within its length',
+  'yarn',
+  'yarn with two scales',
+  'windows from a layer on',
+  'first and last layer dense',
+  'both',
+  'no layer sparse',
+)
 CASES = [
   pytest.param(
     make, name, changes, id=f'{make.__name__}: {name}', marks=pytest.mark.slow if name in RARE else ()
