@@ -24,7 +24,7 @@ from llmi_jax.models.decoder import Decoder
 from llmi_jax.weights.load import load_pretrained
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'Turns of each side.')
-ROWS, LENGTH = 8, 256
+ROWS, LENGTH = 4, 128
 TEXT = {
   'vocab_size': 8192,
   'hidden_size': 512,
