@@ -218,7 +218,7 @@ def make_run(
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
-  learner = programs.learner(policy.config, unroll=config.policy.unroll)
+  learner = programs.learner(policy.config, unroll=config.policy.unroll, experts=wiring.experts_kind())
   _, fixed = lora.split(policy.model)
   return trainer.Run(
     settings=settings,

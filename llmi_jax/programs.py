@@ -68,12 +68,18 @@ def viewer(fixed: Any = None) -> Callable[[Any], decoder.View]:
   return lambda params: program(params, fixed)
 
 
-def learner(config: DecoderConfig, *, unroll: int | bool = 1, remat: decoder.Remat = 'none') -> Policy:
+def learner(
+  config: DecoderConfig,
+  *,
+  unroll: int | bool = 1,
+  remat: decoder.Remat = 'none',
+  experts: grouped.Kind = 'blocks',
+) -> Policy:
   """The functions that an update calls; parameters are stacked."""
 
   def respond(model, prompt, prompt_len, tokens, length):
     groups, (rows, width) = prompt.shape[0], tokens.shape
-    options = {'config': config, 'unroll': unroll, 'remat': remat}
+    options = {'config': config, 'unroll': unroll, 'remat': remat, 'experts': experts}
     before, kv, _ = decoder.forward(model, prompt, _positions(*prompt.shape), prompt_len, **options)
     first = jnp.take_along_axis(before, (prompt_len - 1)[:, None, None], 1)
     start = jnp.repeat(prompt_len, rows // groups)

@@ -19,7 +19,7 @@ from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import tasks
 from llmi_jax.judging import Bench
-from llmi_jax.models import decoder, lora
+from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.rewards import parts
@@ -194,7 +194,12 @@ def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
   )
-  return Engine(programs.sampler(shape, sizes), sizes)
+  return Engine(programs.sampler(shape, sizes, experts=experts_kind()), sizes)
+
+
+def experts_kind() -> grouped.Kind:
+  """How experts are multiplied on this process's devices."""
+  return grouped.kind_for(jax.devices()[0].platform)
 
 
 def sight(policy: Policy) -> Sight:

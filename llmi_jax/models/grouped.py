@@ -16,6 +16,11 @@ from jax import Array
 Kind = Literal['ragged', 'blocks']
 
 
+def kind_for(platform: str) -> Kind:
+  """The way that suits a device's platform, such as `cpu` or `tpu`."""
+  return 'blocks' if platform == 'cpu' else 'ragged'
+
+
 class Plan(NamedTuple):
   """Where each of A assignments (a token and one of its experts) stands among M sorted rows.
 
