@@ -151,6 +151,7 @@ def test_a_mixture_writes_what_transformers_writes(mixture):
     assert found[i, 0].tokens.tolist() == theirs(mixture[0], one), i
 
 
+@pytest.mark.slow
 def test_the_same_request_gives_the_same_tokens_alone_and_in_any_batch(seeing):
   prompts = [prompt(pieces) for pieces in PROMPTS]
   few = Ours(seeing, rows=2, sampling=Sampling(1.0))
