@@ -18,8 +18,9 @@ from absl import app, flags
 
 from llmi_jax import programs
 from llmi_jax.models import decoder
-from llmi_jax.sampling.engine import Engine, EngineConfig, Request
+from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
+from llmi_jax.sampling.request import Request
 from llmi_jax.weights.load import load_pretrained
 
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each side.')

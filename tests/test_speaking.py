@@ -15,7 +15,7 @@ from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
 from llmi_jax.rollout.batcher import Job
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.episode import Place
-from llmi_jax.sampling.engine import Sample
+from llmi_jax.sampling.request import Sample
 from llmi_jax.services import images
 from llmi_jax.services.faults import ServiceFault
 from llmi_jax.text import conversation

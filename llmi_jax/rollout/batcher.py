@@ -13,8 +13,9 @@ import numpy as np
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.sight import Sight
-from llmi_jax.sampling.engine import Engine, Sample
+from llmi_jax.sampling.engine import Engine
 from llmi_jax.sampling.keys import Stream, row_keys
+from llmi_jax.sampling.request import Sample
 
 MOST_WAITING = 256
 MOST_ENGINES = 4

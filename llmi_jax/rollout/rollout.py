@@ -16,8 +16,9 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.episode import Place, Reader, Scoring, Writing, finish
 from llmi_jax.rollout.sight import Sight
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.sampling.engine import Engine, Piece, Sample
+from llmi_jax.sampling.engine import Engine
 from llmi_jax.sampling.keys import Stream, row_keys
+from llmi_jax.sampling.request import Piece, Sample
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from llmi_jax.core.errors import DataError
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.models import mrope, vision_layout
 from llmi_jax.models.config import VisionConfig
-from llmi_jax.sampling.engine import Request
+from llmi_jax.sampling.request import Request
 
 
 class Eyes(NamedTuple):

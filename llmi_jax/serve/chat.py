@@ -28,7 +28,7 @@ from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Message
 from llmi_jax.rollout.batcher import Batcher, Full, Job
 from llmi_jax.rollout.device import Device
-from llmi_jax.sampling.engine import Sample
+from llmi_jax.sampling.request import Sample
 from llmi_jax.serve.asking import Asked, read
 from llmi_jax.speaking import Limits
 from llmi_jax.text import conversation

@@ -10,9 +10,10 @@ import pytest
 from llmi_jax import programs
 from llmi_jax.core.errors import DataError
 from llmi_jax.models.decoder import decode_view, forward, unembed
-from llmi_jax.sampling.engine import Engine, EngineConfig, Request
+from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
 from llmi_jax.sampling.logits import Sampling
+from llmi_jax.sampling.request import Request
 from llmi_jax.weights.load import load_pretrained
 
 SIZES = EngineConfig(
