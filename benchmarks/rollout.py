@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from llmi_jax import programs
 from llmi_jax.models import decoder
+from llmi_jax.programs import generation
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
 from llmi_jax.sampling.request import Request
@@ -75,7 +75,7 @@ def ours(model, config, texts, lengths, rows: int) -> tuple[float, float]:
   )
   key = (id(model), sizes)
   if key not in ENGINES:
-    ENGINES[key] = Engine(programs.sampler(config, sizes), sizes), jax.jit(decoder.decode_view)(model)
+    ENGINES[key] = Engine(generation.sampler(config, sizes), sizes), jax.jit(decoder.decode_view)(model)
   engine, view = ENGINES[key]
   start = time.perf_counter()
   groups, numbers = np.divmod(np.arange(lengths.size), samples)

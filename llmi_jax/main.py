@@ -23,7 +23,6 @@ from llmi_jax import (
   front,
   judging,
   metrics,
-  programs,
   rebuild,
   speaking,
   toolbox,
@@ -36,6 +35,7 @@ from llmi_jax.core.task import Task
 from llmi_jax.data import rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import lora
+from llmi_jax.programs import generation, learning
 from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
 from llmi_jax.rl.clip import Clip
@@ -218,7 +218,7 @@ def make_run(
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
-  learner = programs.learner(policy.config, unroll=config.policy.unroll, experts=wiring.experts_kind())
+  learner = learning.learner(policy.config, unroll=config.policy.unroll, experts=wiring.experts_kind())
   _, fixed = lora.split(policy.model)
   return trainer.Run(
     settings=settings,
@@ -226,7 +226,7 @@ def make_run(
     order=order.step,
     eval_tasks=eval_tasks,
     roller=roller,
-    update=programs.updater(
+    update=learning.updater(
       learner,
       wiring.optimizer(config),
       surrogate,
@@ -234,7 +234,7 @@ def make_run(
       banned=wiring.banned_mask(policy),
       fixed=fixed,
     ),
-    view=programs.viewer(fixed),
+    view=generation.viewer(fixed),
     checkpoints=saved,
     writer=writer,
     meta={'tokenizer': policy.tokenizer.digest, 'seed': config.seed},

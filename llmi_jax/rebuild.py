@@ -25,12 +25,13 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from llmi_jax import programs, warm_start
+from llmi_jax import warm_start
 from llmi_jax.core.toolspec import ToolSpec
 from llmi_jax.data import demonstrations
 from llmi_jax.data.builtin import generate
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
+from llmi_jax.programs import learning
 from llmi_jax.text import bpe, prompts, tokens
 from llmi_jax.tools import code, diffusion, edit, search
 from llmi_jax.update import Optimizer
@@ -86,7 +87,7 @@ def _make(
     flaws = dataclasses.replace(flaws, tools=tuple(spec.name for spec in specs))
     params = warm_start.train(
       params,
-      programs.learner(SHAPE, unroll=True),
+      learning.learner(SHAPE, unroll=True),
       Optimizer(rate, min(100, count), count, final=0.02, weight_decay=0.05),
       examples(tokenizer, template, flaws, seed + 10 * part, specs),
       warm_start.Batching(shared, (112, 160, LIMIT), 4096),

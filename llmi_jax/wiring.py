@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from llmi_jax import metrics, programs, update
+from llmi_jax import metrics, update
 from llmi_jax.checkpoint import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
@@ -22,6 +22,7 @@ from llmi_jax.judging import Bench
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
+from llmi_jax.programs import generation
 from llmi_jax.rewards import parts
 from llmi_jax.rewards.presets import PRESETS, Form, Preset
 from llmi_jax.rl.gate import Weights, gated_reward
@@ -194,7 +195,7 @@ def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
   )
-  return Engine(programs.sampler(shape, sizes, experts=experts_kind()), sizes)
+  return Engine(generation.sampler(shape, sizes, experts=experts_kind()), sizes)
 
 
 def experts_kind() -> grouped.Kind:

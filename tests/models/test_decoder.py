@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import programs
 from llmi_jax.models import decoder
 from llmi_jax.models.cache import Cache, Prefix, empty_suffix
+from llmi_jax.programs import learning
 from llmi_jax.weights.load import load_pretrained
 
 ROWS, LENGTH = 3, 12
@@ -73,7 +73,7 @@ def test_learner_with_a_shared_prompt_equals_whole_rows_in_value_and_gradient(lo
   live = jnp.arange(5)[None] < length[:, None]
 
   def shared(model):
-    hidden = programs.learner(config).respond(model, prompt, prompt_len, answers, length)
+    hidden = learning.learner(config).respond(model, prompt, prompt_len, answers, length)
     return jnp.sum(jnp.where(live[..., None], hidden, 0.0) ** 2), hidden
 
   def whole(model):

@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
-from llmi_jax import programs, update
+from llmi_jax import update
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
+from llmi_jax.programs import learning
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rollout.pieces import MicroBatches, cut
 from llmi_jax.update import Rows
@@ -37,7 +38,7 @@ def setting():
 def _gradient(setting, pieces, aggregation):
   model, rows = setting
   surrogate = Surrogate(aggregation=aggregation)
-  add = jax.jit(update.make_add(programs.learner(CONFIG), surrogate))
+  add = jax.jit(update.make_add(learning.learner(CONFIG), surrogate))
   sums = update.empty(model)
   for piece, weights in cut(rows, pieces, surrogate):
     sums = add(model, sums, piece, weights)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import programs
 from llmi_jax.core.errors import DataError
 from llmi_jax.models.decoder import decode_view, forward, unembed
+from llmi_jax.programs import generation
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
 from llmi_jax.sampling.logits import Sampling
@@ -42,7 +42,7 @@ def _prompts(count, seed=0):
 
 
 def _run(policy, sizes, prompts, samples, order=None):
-  engine = Engine(programs.sampler(policy[2], sizes), sizes)
+  engine = Engine(generation.sampler(policy[2], sizes), sizes)
   tasks = np.repeat(np.arange(len(prompts)), samples)
   keys = row_keys(0, 'eval', 3, tasks, np.tile(np.arange(samples), len(prompts))).reshape(
     len(prompts), samples
@@ -108,7 +108,7 @@ def test_a_request_that_is_taken_back_leaves_no_trace(policy):
   sizes = dataclasses.replace(SIZES, stops=())
 
   def run(before):
-    engine = Engine(programs.sampler(policy[2], sizes), sizes)
+    engine = Engine(generation.sampler(policy[2], sizes), sizes)
     if before:
       engine.submit(Request('lost', prompts[0], keys, 12))
       engine.step(policy[0])
@@ -126,11 +126,11 @@ def test_a_request_that_is_taken_back_leaves_no_trace(policy):
 
 
 def test_bad_requests_are_refused(policy):
-  engine = Engine(programs.sampler(policy[2], SIZES), SIZES)
+  engine = Engine(generation.sampler(policy[2], SIZES), SIZES)
   keys = row_keys(0, 'eval', 0, np.zeros(3), np.arange(3))
   with pytest.raises(DataError, match='11 tokens'):
     engine.submit(Request('long', np.ones(11, np.int32), keys, 4))
   with pytest.raises(DataError, match='0 tokens'):
     engine.submit(Request('empty', np.ones(0, np.int32), keys, 4))
   with pytest.raises(DataError, match='banned'):
-    Engine(programs.sampler(policy[2], SIZES), dataclasses.replace(SIZES, banned=tuple(range(160))))
+    Engine(generation.sampler(policy[2], SIZES), dataclasses.replace(SIZES, banned=tuple(range(160))))

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
-from llmi_jax import programs
 from llmi_jax.core.errors import DataError
 from llmi_jax.core.prompt import Prompt, Vision
 from llmi_jax.models.decoder import decode_view
+from llmi_jax.programs import generation
 from llmi_jax.rollout.sight import Eyes, Sight
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
@@ -109,7 +109,7 @@ class Ours:
   def __init__(self, policy, sight=None, **changes):
     _, self.view, config = policy
     sizes = dataclasses.replace(SIZES, **changes)
-    model = programs.sampler(config, sizes)
+    model = generation.sampler(config, sizes)
     self.sight = sight or Sight(Eyes(model.see, config.vision, IMAGE) if model.see else None)
     self.engine = Engine(model, sizes)
 

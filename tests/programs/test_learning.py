@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llmi_jax import programs, update
+from llmi_jax import update
 from llmi_jax.models import decoder, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
+from llmi_jax.programs import generation, learning
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.update import Optimizer, Rows
 
@@ -36,8 +37,8 @@ def test_a_step_moves_adapters_alone_and_the_view_follows():
   model = lora.add(model, jax.random.key(1), 2, 4.0, ('attention.*', 'mlp.*'))
   trained, fixed = lora.split(model)
   before, start = jax.device_get(fixed), jax.device_get(trained)
-  step = programs.updater(
-    programs.learner(CONFIG), OPTIMIZER, Surrogate(), temperature=1.0, banned=np.zeros(32, bool), fixed=fixed
+  step = learning.updater(
+    learning.learner(CONFIG), OPTIMIZER, Surrogate(), temperature=1.0, banned=np.zeros(32, bool), fixed=fixed
   )
   state = update.init(trained, OPTIMIZER)
   sizes = sum(leaf.size for leaf in jax.tree.leaves(trained))
@@ -51,7 +52,7 @@ def test_a_step_moves_adapters_alone_and_the_view_follows():
   assert all(
     (a != b).any() for a, b in zip(jax.tree.leaves(start), jax.tree.leaves(state.params), strict=True)
   )
-  view = programs.viewer(fixed)(state.params)
+  view = generation.viewer(fixed)(state.params)
   wanted = decoder.decode_view(lora.join(state.params, fixed))
   assert jax.tree.structure(view) == jax.tree.structure(wanted)
   for a, b in zip(jax.tree.leaves(view), jax.tree.leaves(wanted)):

@@ -1,0 +1,5 @@
+"""What every device program is made of: a policy's functions, bound to its config and sizes.
+
+generation  for the engine
+learning    for the update
+"""

@@ -1,0 +1,60 @@
+"""Generation's device programs: a policy's functions for the engine, and the view that it reads."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from llmi_jax.core.errors import ConfigError
+from llmi_jax.models import decoder, grouped, lora
+from llmi_jax.models.attention import Rows as SharedRows
+from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
+from llmi_jax.models.config import DecoderConfig
+from llmi_jax.sampling import loop
+from llmi_jax.sampling.engine import EngineConfig
+
+
+def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind = 'blocks') -> loop.Model:
+  """The functions that generation calls; parameters are a decode view.
+
+  Raises:
+    ConfigError: the longest sequences would stretch `dynamic` rotary angles, so that what is cached would no
+      longer be what a whole pass computes.
+  """
+  longest = sizes.prompt_slots + sizes.response_slots
+  if config.rope.kind == 'dynamic' and longest > config.rope.original:
+    raise ConfigError(
+      f'Sequences of {longest} tokens are longer than the {config.rope.original} that dynamic rotary scaling '
+      'leaves as they are; use yarn, or shorter prompts and responses.'
+    )
+  options = {'config': config, 'experts': experts}
+
+  def prefill(view, tokens, positions, lengths, before, vision):
+    cache = None if before is None else Cache(Prefix(*before))
+    seen = None if vision is None else decoder.Vision(*vision)
+    hidden, kv, _ = decoder.forward(view, tokens, positions, lengths, cache, seen, **options)
+    return hidden, kv
+
+  def decode(view, token, position, prompt_kv, prompt_length, table, place, kv, clock, age):
+    cache = Cache(Prefix(prompt_kv, prompt_length, SharedRows(table, place)), Suffix(kv, clock, age))
+    hidden, suffix, _ = decoder.forward(
+      view, token[:, None], position[:, None], jnp.ones_like(token), cache, **options
+    )
+    return hidden[:, 0], suffix.kv
+
+  def storage(rows, slots):
+    shape = (rows, config.kv_heads, slots, config.head_dim)
+    return tuple(
+      KV(jnp.zeros(shape, sizes.dtype), jnp.zeros(shape, sizes.dtype)) for _ in range(config.layers)
+    )
+
+  see = partial(decoder.see, config=config) if config.vision is not None else None
+  return loop.Model(prefill, decode, decoder.unembed, storage, see)
+
+
+def viewer(fixed: Any = None) -> Callable[[Any], decoder.View]:
+  """From what is trained to what generates; `fixed` is the rest, as `models.lora.split` returns it."""
+  program = jax.jit(lambda params, fixed: decoder.decode_view(lora.join(params, fixed)))
+  return lambda params: program(params, fixed)
