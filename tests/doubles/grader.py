@@ -2,9 +2,8 @@
 
     python -m tests.doubles.grader [--seconds=0.05]
 
-Grades are drawn from a hash of what is asked. `faults` makes a share of the questions meet bad replies, at each try
-another. It prints its base URL, then serves until its standard input ends; a line in asks for the number of
-completions so far.
+Grades are drawn from a hash of what is asked. It prints its base URL, then serves until its standard input ends;
+a line in asks for the number of completions so far.
 """
 
 import argparse
