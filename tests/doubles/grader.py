@@ -2,8 +2,8 @@
 
     python -m tests.doubles.grader [--seconds=0.05]
 
-Grades are drawn from a hash of what is asked. It prints its base URL, then serves until its standard input ends;
-a line in asks for the number of completions so far.
+Grades are drawn from a hash of what is asked. It prints its base URL, then serves until its standard input
+ends; a line in asks for the number of completions so far.
 """
 
 import argparse
