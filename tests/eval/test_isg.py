@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import pytest
@@ -18,6 +19,7 @@ from tests.doubles.web import picture
 from tests.eval.running import EXAMPLES, made
 
 FOLDER = EXAMPLES / 'isg'
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def read(folder=FOLDER, mode='fixed'):
@@ -253,28 +255,15 @@ def test_equal_ids_of_two_categories_are_told_apart_in_fixed(tmp_path):
   assert 'stands there twice' in twice.words and twice.where.endswith(':2')
 
 
-# Category columns and printed averages: ISG-Agent from the repository's README, others from the ILLUME-X
-# paper (arXiv 2606.30054, table 1). CoMM-MiniGPT-5 prints 2.96 over columns that average 2.76.
-PUBLISHED = (
-  ('5.391 6.181 6.081 4.243 6.408 6.816 5.678 3.321', '5.515'),
-  ('0.538 0.752 0.359 0.617 0.368 0.670 0.713', '0.574'),
-  ('0.944 0.967 0.788 0.902 0.800 1.000 0.987 0.577', '0.871'),
-  ('5.873 6.459 4.887 7.582 6.932 4.540 7.030 6.795', '6.262'),
-  ('6.02 5.75 3.96 6.97 7.06 6.43 7.25 6.67', '6.26'),
-  ('4.89 6.59 2.68 7.26 6.37 5.26 5.68 7.89', '5.83'),
-  ('2.93 2.76 1.85 1.49 3.21 2.58 2.97 4.70', '2.81'),
-  ('2.15 3.15 1.79 2.54 2.72 2.73 2.91 4.29', '2.79'),
-  ('1.84 3.30 1.52 3.69 1.94 1.78 2.84 2.20', '2.39'),
-  ('2.11 2.41 1.43 2.87 2.06 2.58 3.32 1.86', '2.33'),
-)
+# Category columns and printed averages; `origin` in the file says where from.
+GOLDENS = json.loads((ROOT / 'experiments' / 'benchmarks' / 'goldens.json').read_text())
 
 
-@pytest.mark.parametrize(('columns', 'printed'), PUBLISHED)
-def test_printed_averages_follow_from_their_columns(columns, printed):
-  level = 'image' if len(columns.split()) == 7 else 'holistic'
+@pytest.mark.parametrize(('name', 'level', 'columns', 'printed'), GOLDENS['isg_averages'])
+def test_printed_averages_follow_from_their_columns(name, level, columns, printed):
   items = [
     Judged(str(i), group, tuple(Value(n, float(x) if n == level else 0.0) for n in levels.LEVELS))
-    for i, (group, x) in enumerate(zip(records.CATEGORIES, columns.split()))
+    for i, (group, x) in enumerate(zip(records.CATEGORIES, columns))
   ]
   if level == 'image':  # the reference's script prints 0 for VQA, which its README leaves out
     items.append(Judged('vqa', 'VQA', tuple(Value(n, 0.0) for n in levels.LEVELS)))

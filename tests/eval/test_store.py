@@ -13,6 +13,7 @@ from llmi_jax.eval.calls import Said
 from llmi_jax.eval.page import Shown
 from llmi_jax.eval.record import Fault, Judged, Value
 from llmi_jax.eval.store import NAME, Store
+from llmi_jax.services import images
 from tests.doubles.web import picture
 
 JUDGED = Judged(
@@ -39,7 +40,7 @@ def test_records_come_back_as_they_were(tmp_path):
   assert store.answer('a') == answer and store.answer('b') is None
   assert store.reply('key') == JUDGED.said[0] and store.settings() == {'mode': 'repo'}
   assert store.counts() == {'replies': 1, 'answers': 1, 'items': 1, 'thumbnails': 1}
-  assert store.thumbnail(picture().sha256).width == picture().width
+  assert images.decode(store.thumbnail(picture().sha256)).width == picture().width
   store.close()
 
 
