@@ -137,8 +137,8 @@ def main(_):
       run.join()
       peaks.append(peak)
       print(
-        f'{records:>6,} records: {records / judged:.1f} a second judged, {records / whole:.1f} with tables and '
-        f'pages, {1000 * spent / records:.0f} ms of one processor each; peak {peak:.0f} MiB '
+        f'{records:>6,} records: {records / judged:.1f} a second judged, {records / whole:.1f} with pages '
+        f'and tables, {1000 * spent / records:.0f} ms of one processor each; peak {peak:.0f} MiB '
         f'({base:.0f} before the first)'
       )
   judge.kill()

@@ -258,3 +258,39 @@ def test_ctrl_c_keeps_what_was_judged(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and 'the same command goes on' in err
     assert run(*arguments)[0] == 0 and count() == 8
+
+
+@pytest.mark.slow
+def test_a_runs_policy_is_compared_with_itself_before_training(tmp_path):
+  run_folder, config = tmp_path / 'run', ROOT / 'configs' / 'grpo_tiny.py'
+  values = {
+    'steps': 1,
+    'data.prompts': 2,
+    'data.samples': 4,
+    'data.eval': EXAMPLES / 'in_domain' / 'test.parquet',
+  }
+  values |= {
+    'eval.samples': 1,
+    'optimizer.widths': '(160,)',
+    'optimizer.warmup': 0,
+    'optimizer.learning_rate': 0.01,
+  }
+  given = [f'--config.{key}={value}' for key, value in values.items()]
+  train = [sys.executable, '-m', 'llmi_jax.main', f'--config={config}', f'--workdir={run_folder}', *given]
+  subprocess.run(train, cwd=ROOT, check=True, capture_output=True, timeout=600)
+  texts = {}
+  for name, flags in (('after', ()), ('before', ('--untrained',))):
+    arguments = (
+      f'--policy={run_folder}',
+      '--judge=offline',
+      '--temperature=0',
+      f'--workdir={tmp_path / name}',
+    )
+    code, out, err = run(*arguments, *flags)
+    assert code == 0, err
+    assert f'| answers from | run{"-untrained" if flags else ""} |' in out
+    rows = (tmp_path / name / 'in_domain.jsonl').read_text().splitlines()
+    texts[name] = [json.loads(row)['answer'] for row in rows]
+  assert texts['before'] != texts['after']
+  code, out, _ = run(f'--compare={tmp_path / "before"}', f'--compare={tmp_path / "after"}')
+  assert code == 0 and '| reward | ' in out and '| 8 |' in out

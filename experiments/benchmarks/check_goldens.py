@@ -3,8 +3,9 @@
     python experiments/benchmarks/check_goldens.py --opening=CHECKOUT --isg=CHECKOUT --llmi=CHECKOUT
 
 CHECKOUT is a clone of github.com/LanceZPF/OpenING (56b663b), github.com/Dongping-Chen/ISG (de504cd) or
-github.com/ByteDance-BandAI/LLM-I (a20e409). The first two state no licence, so nothing of them is
-kept here but the published figures in `goldens.json`. ISG's script is run, in a process of its own, on rows that we make.
+github.com/ByteDance-BandAI/LLM-I (a20e409). The first two state no licence, so nothing of them is kept here
+but the published figures in `goldens.json`. ISG's script is run, in a process of its own, on rows that we
+make.
 
 Without arguments it checks what needs no checkout: printed averages against their columns.
 """
