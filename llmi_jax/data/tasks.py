@@ -78,7 +78,7 @@ def each(path: str | pathlib.Path, split: str | None = None) -> Iterator[Task | 
   Raises:
     DataError: the file cannot be read or lacks a column.
   """
-  if str(path) in (BUILTIN, PAINTED):
+  if str(path) == BUILTIN:
     yield from load(path, split)
     return
   seen: set[str] = set()
