@@ -82,8 +82,7 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
   if config.policy.rebuild and not folder.exists():
-    painted = 'diffusion' in config.tools.names
-    rebuild.make(folder, config.policy.rebuild, seed=config.seed, painted=painted)
+    rebuild.make(folder, config.policy.rebuild, seed=config.seed)
 
 
 def config_name() -> str:

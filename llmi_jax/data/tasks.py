@@ -22,7 +22,6 @@ from llmi_jax.data.builtin.topics import SPLITS
 from llmi_jax.services import images
 
 BUILTIN = 'builtin'
-PAINTED = 'builtin+diffusion'  # with tasks for a painter
 MARK = '<image>'
 _ROLES = ('system', 'user', 'assistant')
 _CUES = ('implicit', 'explicit')
@@ -49,17 +48,15 @@ def load(path: str | pathlib.Path, split: str | None = None) -> list[Task]:
   """Reads tasks, in the file's order.
 
   Args:
-    path: a parquet file; `builtin` for the built-in tasks, `builtin+diffusion` for those with a painter.
+    path: a parquet file; `builtin` for the built-in tasks.
     split: only rows of this split; None for all.
 
   Raises:
     DataError: the file cannot be read, lacks a column, holds a bad row, or has no row of the split.
   """
-  if str(path) in (BUILTIN, PAINTED):
+  if str(path) == BUILTIN:
     splits = SPLITS if split is None else (split,)
-    built_in = [
-      task for name in splits if name in SPLITS for task in generate.tasks(name, painted=str(path) == PAINTED)
-    ]
+    built_in = [task for name in splits if name in SPLITS for task in generate.tasks(name)]
     tasks = _read(table(built_in).to_batches(), str(path), pathlib.Path())
   else:
     tasks = _read_file(pathlib.Path(path))
