@@ -240,7 +240,8 @@ class Engine:
     config, waiting = self.config, list(self._slots.unfilled())
     kind = self._kind(waiting[0])
     alike = [g for g in waiting if self._kind(g) == kind and (g is waiting[0] or kind[2] is None)]
-    per_shard = max(1, config.prefill_prompts // config.shards)
+    # A later chunk reads a copy of what its prompt left before: one prompt's at a time.
+    per_shard = max(1, config.prefill_prompts // config.shards) if kind[0] else 1
     chosen = [[g for g in alike if g.shard == s][:per_shard] for s in range(config.shards)]
     # Few shapes: one prompt per shard, or all that may go together.
     count = 1 if max(map(len, chosen)) == 1 else per_shard
