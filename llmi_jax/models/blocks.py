@@ -92,6 +92,7 @@ def feed_forward(
   config: DecoderConfig,
   experts: grouped.Kind,
   layout: Layout | None,
+  choice: Array | None = None,
 ) -> tuple[Array, moe.Routing | None]:
   """x plus its feed-forward part, and what a router did.
 
@@ -102,10 +103,11 @@ def feed_forward(
     config: static numbers.
     experts: how experts are multiplied.
     layout: mesh and rules.
+    choice: see `moe.mixture`.
   """
   normed = rms_norm(x, block.mlp_norm[...], config.norm_eps)
   if not hasattr(block, 'moe'):
     return x + block.mlp(normed), None
   assert config.experts is not None
-  mixed, routing = moe.mixture(block.moe, normed, live, config.experts, experts, layout)
+  mixed, routing = moe.mixture(block.moe, normed, live, config.experts, experts, layout, choice)
   return x + mixed, routing
