@@ -21,7 +21,7 @@ from llmi_jax.models.attention import Part, attend
 from llmi_jax.models.blocks import Block, feed_forward, output, qkv, rms_norm
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
-from llmi_jax.models.linear import normal
+from llmi_jax.models.linear import normal, wide
 from llmi_jax.models.sharding import Layout, constrain
 from llmi_jax.models.spans import Span, spans
 from llmi_jax.models.vision import VisionTower, features
@@ -337,6 +337,6 @@ def unembedding(model: Decoder | View) -> Array:
 
 
 def unembed(model: Decoder | View, hidden: Array) -> Array:
-  """[…, D] → [..., V] float32 logits."""
+  """[…, D] → [..., V] logits, float32 or wider."""
   weight = unembedding(model).astype(hidden.dtype)
-  return jnp.matmul(hidden, weight, preferred_element_type=jnp.float32)
+  return jnp.matmul(hidden, weight, preferred_element_type=wide(hidden.dtype))

@@ -14,7 +14,7 @@ from jax import Array
 
 from llmi_jax.models import grouped
 from llmi_jax.models.config import DecoderConfig, Experts
-from llmi_jax.models.linear import Linear
+from llmi_jax.models.linear import Linear, wide
 from llmi_jax.models.sharding import Layout, leaf_name, logical_axes
 
 
@@ -81,7 +81,7 @@ def mixture(
     [B, T, D] in x's dtype, 0 at padding, and what the router did.
   """
   logits = moe.router(x)
-  probability = jax.nn.softmax(logits.astype(jnp.float32), -1)
+  probability = jax.nn.softmax(logits.astype(wide(x.dtype)), -1)
   weight, choice = jax.lax.top_k(probability, experts.active)
   if replay is not None:
     choice = replay.astype(choice.dtype)
@@ -89,10 +89,10 @@ def mixture(
   if experts.normalized:
     weight = weight / weight.sum(-1, keepdims=True)
   weight = weight.astype(x.dtype)
-  alive = live.astype(jnp.float32)[..., None]
-  hot = (choice[..., None] == jnp.arange(experts.count)[None, None, None]).astype(jnp.float32).sum(2)
+  alive = live.astype(probability.dtype)[..., None]
+  hot = (choice[..., None] == jnp.arange(experts.count)[None, None, None]).astype(alive.dtype).sum(2)
   chosen, likely = (hot * alive).sum(1), (probability * alive).sum(1)
-  routing = Routing(logits.astype(jnp.float32), chosen, likely, choice)
+  routing = Routing(logits.astype(alive.dtype), chosen, likely, choice)
   choice = jnp.where(live[..., None], choice, experts.count)
   maps = {'gate': moe.gate, 'up': moe.up, 'down': moe.down}
   if layout is None:
