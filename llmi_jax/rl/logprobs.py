@@ -121,7 +121,7 @@ _whole.defvjp(_forward, _backward)
 
 def _logits(states: Array, table: Array, banned: Array, head: Head) -> Array:
   """[B, C, V] scores over the temperature, float32 or wider."""
-  wide = jnp.promote_types(states.dtype, jnp.float32)
+  wide = jnp.float64 if states.dtype == jnp.float64 else jnp.float32
   made = jnp.einsum('BTD,DV->BTV', states, table.astype(states.dtype), preferred_element_type=wide)
   made = head.place(made) / head.temperature
   return jnp.where(banned[None, None], MASKED, made)
