@@ -104,7 +104,12 @@ def test_cispo_moves_every_token_by_its_clipped_weight():
   wanted = -ratio * batch['advantage'][:, None] * batch['mask'] / batch['mask'].sum()
   np.testing.assert_allclose(grad, wanted, rtol=1e-5, atol=1e-7)
   _, sums = _loss(settings, batch)
-  assert sums['clip_low'] == 0 < sums['clip_high'] == ((ratio == 1.5) & (batch['mask'] > 0)).sum()
+  assert (
+    float(sums['clip_low'])
+    == 0
+    < float(sums['clip_high'])
+    == int(((ratio == 1.5) & (batch['mask'] > 0)).sum())
+  )
 
 
 def test_estimators_of_kl_have_the_gradients_that_they_are_said_to_have():
