@@ -18,12 +18,14 @@ from llmi_jax.data import rollouts
 from llmi_jax.rl.advantages import Kind
 from llmi_jax.rl.gate import Gate
 from llmi_jax.rl.loss import Surrogate
+from llmi_jax.rl.overlong import Overlong
 from llmi_jax.rollout import batch, pieces, statistics
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
 from llmi_jax.services import files
-from llmi_jax.update import TrainState
+from llmi_jax.update.rows import Micro
+from llmi_jax.update.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Settings:
     surrogate: the loss.
     weights: of the reward's parts, by name.
     advantage: see `rl.advantages`.
+    limit: the longest response.
+    overlong: what nearing it costs.
     gate: of the reward.
     eval_samples: per task of an evaluation.
     eval_batch: tasks rolled out together in an evaluation.
@@ -53,6 +57,8 @@ class Settings:
   surrogate: Surrogate
   weights: Mapping[str, float]
   advantage: Kind = 'grpo'
+  limit: int = 0
+  overlong: Overlong = Overlong()
   gate: Gate = 'paper'
   eval_samples: int = 1
   eval_batch: int = 32
@@ -86,7 +92,7 @@ class Run:
   order: Callable[[int], Sequence[Task]]
   eval_tasks: Sequence[Task]
   roller: Roller
-  update: Callable[[TrainState, list], tuple[TrainState, dict[str, jax.Array]]]
+  update: Callable[[TrainState, list[Micro]], tuple[TrainState, dict[str, jax.Array]]]
   view: Callable[[Any], Any]
   checkpoints: checkpoint.Checkpoints
   writer: metrics.Writer
@@ -144,7 +150,10 @@ async def collect(run: Run, state: TrainState, step: int, timeline: Timeline) ->
     run.roller, params, run.order(step), run.settings.samples, step, 'train', timeline, run.origin
   )
   trajectories = await unless_stopped(run, state, work)
-  return batch.with_advantages(trajectories, run.settings.samples, run.settings.advantage)
+  settings = run.settings
+  return batch.with_advantages(
+    trajectories, settings.samples, settings.advantage, settings.limit, settings.overlong
+  )
 
 
 async def learn(
@@ -153,11 +162,12 @@ async def learn(
   """One update from a step's trajectories."""
   settings = run.settings
   with timeline.span('update'):
-    whole = batch.assemble(trajectories)
-    rows = batch.share_prompts(whole, settings.samples, settings.prompt_width, settings.pieces.widths[-1])
-    work = lambda: jax.block_until_ready(
-      run.update(state, pieces.cut(rows, settings.pieces, settings.surrogate))
-    )
+    samples, width = settings.samples, settings.prompt_width
+    whole = batch.assemble(trajectories, shaping=settings.overlong)
+    rows = batch.share_prompts(whole, samples, width, settings.pieces.widths[-1])
+    album = batch.pictures(whole, samples, width, run.roller.sight.eyes, settings.pieces.shards)
+    micros = pieces.micro_batches(rows, settings.pieces, settings.surrogate, album)
+    work = lambda: jax.block_until_ready(run.update(state, micros))
     state, out = await run.roller.device.run(work)
   return state, {name: float(value) for name, value in jax.device_get(out).items()}
 
@@ -168,6 +178,7 @@ def record(
   """Writes the step's rollouts and its line of metrics, and returns the line."""
   rollouts.write(run.workdir, 'train', step + 1, trajectories, run.settings.weights, run.settings.gate)
   scalars = statistics.step_scalars(trajectories, run.tools)
+  scalars |= batch.group_scalars(trajectories, run.settings.samples)
   scalars |= {'loss/policy': out['loss'], 'grad_norm': out['grad_norm'], 'skipped': out['skipped']}
   scalars |= {
     f'policy/{name}': value for name, value in out.items() if name not in ('loss', 'grad_norm', 'skipped')
