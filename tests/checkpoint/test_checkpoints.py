@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax.checkpoint import Checkpoints, abstract, digest
+from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
+from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.errors import CheckpointError, StorageError
 from llmi_jax.services import storage
 
