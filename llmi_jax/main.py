@@ -269,8 +269,13 @@ def open_checkpoints(
   }
   if fixed is not None:
     about['policy'] = digest(fixed)  # adapters mean nothing without what they adapt
-  best = lambda: evaluations.best(workdir, config.checkpoint.best)
-  return Checkpoints(workdir / 'checkpoints', config.checkpoint.keep, about, best)
+  return Checkpoints(
+    workdir / 'checkpoints',
+    config.checkpoint.keep,
+    about,
+    config.checkpoint.best,
+    lambda: evaluations.ranking(workdir),
+  )
 
 
 def hashed(value: Any) -> str:

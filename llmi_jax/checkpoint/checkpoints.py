@@ -13,13 +13,14 @@ first publishes when all have synced. A process that fails is named by all withi
 within `patience`.
 """
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +61,8 @@ class Checkpoints:
     folder: str | os.PathLike,
     keep: int = 2,
     about: Mapping[str, str] | None = None,
-    best: Callable[[], Collection[int]] = tuple,
+    best: int = 0,
+    ranking: Callable[[], Sequence[int]] = tuple,
     patience: float = 600.0,
   ):
     """Opens the folder.
@@ -70,15 +72,16 @@ class Checkpoints:
       keep: so many newest whole steps are kept.
       about: what a state belongs to, such as the tokenizer → a hash of it. A step is restored only where
         those that both know are equal.
-      best: steps that are kept although newer ones are whole; asked whenever something is pruned.
+      best: so many of the best are kept although newer ones are whole.
+      ranking: the steps that were evaluated, best first; asked whenever something is pruned.
       patience: seconds that a process waits for another.
     """
     self._folder = pathlib.Path(folder).absolute()
     self._keep = max(1, keep)
     self._about = dict(about or {})
-    self._best = best
-    self._writer: threading.Thread | None = None
-    self._failure: StorageError | None = None
+    self._best, self._ranking = best, ranking
+    self._writer = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
+    self._saving: concurrent.futures.Future[None] | None = None
     self._peers = Peers(f'llmi_jax/{self._folder}', patience)
     several = self._peers.count > 1
     # Copies to host memory before `save` returns, writes afterwards. Where processes are named, Orbax keeps
@@ -114,8 +117,7 @@ class Checkpoints:
     except StorageError as error:
       self._peers.give_up(str(error))
       raise
-    self._writer = threading.Thread(target=self._finish, args=(target, kept), name='checkpoint')
-    self._writer.start()
+    self._saving = self._writer.submit(self._finish, target, kept)
 
   def check(self) -> None:
     """Tells of a save in the background that has failed by now, without waiting for one that goes on.
@@ -123,7 +125,7 @@ class Checkpoints:
     Raises:
       StorageError: it could not be written.
     """
-    if self._writer is not None and not self._writer.is_alive():
+    if self._saving is not None and self._saving.done():
       self.wait()
 
   def wait(self) -> None:
@@ -132,18 +134,16 @@ class Checkpoints:
     Raises:
       StorageError: it could not be written.
     """
-    if self._writer is not None:
-      self._writer.join()
-      self._writer = None
-    if self._failure is not None:
-      failure, self._failure = self._failure, None
-      raise failure
+    saving, self._saving = self._saving, None
+    if saving is not None:
+      saving.result()
 
   def close(self) -> None:
     """Waits and lets go of threads."""
     try:
       self.wait()
     finally:
+      self._writer.shutdown()
       self._orbax.close()
 
   def restore(self, abstract: Any) -> Restored | None:
@@ -270,8 +270,8 @@ class Checkpoints:
       except (OSError, ValueError) as error:
         raise _unwritable(target, error) from error
     except StorageError as error:
-      self._failure = error
       self._peers.give_up(str(error))
+      raise
 
   def _written(self) -> None:
     """Waits for Orbax; with several processes, as long as none gives up."""
@@ -316,7 +316,9 @@ class Checkpoints:
 
   def _prune(self) -> None:
     """Removes what is neither among the newest nor among the best; a newer step has just been verified."""
-    wanted = {*self.steps()[-self._keep :], *self._best()}
+    steps = self.steps()
+    best = [step for step in self._ranking() if step in steps][: self._best]
+    wanted = {*steps[-self._keep :], *best}
     for path in self._folder.glob('step=*'):
       if _step(path) not in wanted:
         manifest.withdraw(path)  # half removed, it must not exist

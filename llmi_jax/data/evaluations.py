@@ -45,11 +45,10 @@ def read(workdir: str | os.PathLike) -> dict[int, dict[str, Any]]:
   return found
 
 
-def best(workdir: str | os.PathLike, number: int) -> list[int]:
-  """The steps with the highest mean rewards, at most so many; of equals the earlier."""
+def ranking(workdir: str | os.PathLike) -> list[int]:
+  """The steps by their mean rewards, highest first; of equals the earlier."""
   rewards = {step: scores.get('reward') for step, scores in read(workdir).items()}
-  ranked = sorted((-reward, step) for step, reward in rewards.items() if reward is not None)
-  return [step for _, step in ranked[:number]]
+  return [s for _, s in sorted((-reward, step) for step, reward in rewards.items() if reward is not None)]
 
 
 def remove_after(workdir: str | os.PathLike, step: int) -> None:
