@@ -46,7 +46,7 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
-from llmi_jax.services import files, records
+from llmi_jax.services import files, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.update import Optimizer, TrainState
@@ -292,6 +292,7 @@ def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tu
   found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
   run.checkpoints.retire(step)
+  storage.sweep(pathlib.Path(run.workdir), deep=False)
   run.writer.truncate_after(step)
   rollouts.remove_after(run.workdir, step)
   evaluations.remove_after(run.workdir, step)

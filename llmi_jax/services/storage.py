@@ -73,9 +73,9 @@ def sync_folder(folder: pathlib.Path):
     os.close(descriptor)
 
 
-def sweep(folder: pathlib.Path):
-  """Removes temporary files below `folder` whose writers are dead."""
-  for partial in folder.rglob(f'*{_SUFFIX}'):
+def sweep(folder: pathlib.Path, deep: bool = True):
+  """Removes temporary files in `folder`, and below it unless told not to, whose writers are dead."""
+  for partial in folder.rglob(f'*{_SUFFIX}') if deep else folder.glob(f'*{_SUFFIX}'):
     with contextlib.suppress(FileNotFoundError):  # another process sweeps, or the writer just finished
       descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
       try:

@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 from collections.abc import Iterator
 from unittest import mock
 
-from llmi_jax import main
+import jax
+import jax.numpy as jnp
+
+from llmi_jax import main, trainer
 from llmi_jax.checkpoint import manifest
 from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.services import storage
@@ -113,6 +117,84 @@ def used_first() -> Iterator[None]:
     yield
 
 
+def _rolled_out(change) -> contextlib.AbstractContextManager:
+  """The trajectories of the second training step are changed before anybody sees them."""
+  real = trainer.rollout
+
+  async def rollout(roller, params, tasks, samples, step, stream, *rest):
+    if (stream, step) != ('train', 1):
+      return await real(roller, params, tasks, samples, step, stream, *rest)
+    return await change(lambda view: real(roller, view, tasks, samples, step, stream, *rest), params)
+
+  return mock.patch.object(trainer, 'rollout', rollout)
+
+
+@contextlib.contextmanager
+def reward_not_finite() -> Iterator[None]:
+  """A reward is NaN."""
+
+  async def change(rollout, params):
+    first, *rest = await rollout(params)
+    return [dataclasses.replace(first, reward=float('nan')), *rest]
+
+  with _rolled_out(change):
+    yield
+
+
+@contextlib.contextmanager
+def logits_not_finite() -> Iterator[None]:
+  """The sampler computes with NaN."""
+
+  async def change(rollout, params):
+    return await rollout(jax.tree.map(lambda leaf: leaf * jnp.asarray(jnp.nan, leaf.dtype), params))
+
+  with _rolled_out(change):
+    yield
+
+
+@contextlib.contextmanager
+def gradient_not_finite() -> Iterator[None]:
+  """One sample's gradient is not finite."""
+  real = trainer.batch.with_advantages
+
+  def advantages(trajectories, *rest):
+    made = real(trajectories, *rest)
+    if trajectories[0].step == 1:
+      made[1] = dataclasses.replace(made[1], reward=0.5, advantage=float('inf'))
+    return made
+
+  with mock.patch.object(trainer.batch, 'with_advantages', advantages):
+    yield
+
+
+@contextlib.contextmanager
+def replayed() -> Iterator[None]:
+  """No fault: every step is computed twice."""
+  real = main.make_run
+
+  def make_run(*arguments):
+    run = real(*arguments)
+    return dataclasses.replace(run, settings=dataclasses.replace(run.settings, replay_every=1))
+
+  with mock.patch.object(main, 'make_run', make_run):
+    yield
+
+
+@contextlib.contextmanager
+def replayed_otherwise() -> Iterator[None]:
+  """Every step is computed twice, the second time with a bit that has flipped."""
+  real = trainer.copy
+
+  def flipped(state):
+    leaves, form = jax.tree.flatten(real(state))
+    at = next(i for i, leaf in enumerate(leaves) if leaf.size > 100)
+    leaves[at] = leaves[at].at[(0,) * leaves[at].ndim].add(1e-3)
+    return jax.tree.unflatten(form, leaves)
+
+  with replayed(), mock.patch.object(trainer, 'copy', flipped):
+    yield
+
+
 PLANTS = {'none': contextlib.nullcontext} | {
   plant.__name__: plant
   for plant in (
@@ -124,5 +206,10 @@ PLANTS = {'none': contextlib.nullcontext} | {
     scalar_unrestored,
     step_skipped,
     used_first,
+    reward_not_finite,
+    logits_not_finite,
+    gradient_not_finite,
+    replayed,
+    replayed_otherwise,
   )
 }

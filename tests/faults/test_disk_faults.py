@@ -1,4 +1,4 @@
-"""A disk that is full or broken while a checkpoint is saved in the background: told at once, older steps stay."""
+"""A disk that is full or broken while a checkpoint is saved: told at once, and the older step stays."""
 
 import errno
 

@@ -16,33 +16,26 @@ KILLS = 10
 
 
 def test_ten_true_kills_end_in_the_same_bits(workers, recorded):
-  rng = random.Random(0)
-  folder = pathlib.Path(tempfile.mkdtemp(dir=workers.scratch))
-  (folder / 'run').mkdir()
-  began = set()
+  rng, began = random.Random(0), []
   for number in range(KILLS):
+    folder = pathlib.Path(tempfile.mkdtemp(dir=workers.scratch))
     worker = Worker(workers.shim)
     try:
       assert worker.hear() == {'ready': True}
-      # A folder that is new now and then: a single one would soon be finished.
-      if number % 3 == 0:
-        current = pathlib.Path(tempfile.mkdtemp(dir=folder)) / 'run'
-        current.mkdir()
-      steps = rng.randrange(3)
-      worker.tell({'folder': str(current)})
-      wait_for(lambda steps=steps: len(list(current.glob('checkpoints/step=*'))) >= min(1, steps), worker)
-      time.sleep(rng.uniform(0, 1.5))
+      worker.tell({'folder': str(folder)})
+      wait_for(folder / 'checkpoints' / f'step={number % 3 + 1}', worker)
+      time.sleep(rng.uniform(0, 0.5))
     finally:
       worker.process.kill()
       worker.process.wait()
-    found = workers.go_on(disk.load(current))
-    began.add(found['began'])
+    found = workers.go_on(disk.load(folder))
+    began.append(found['began'])
     assert found['state'] == recorded.found['state'], number
-  print(f'\nkilled runs went on from steps {sorted(began)}')
+  print(f'\nkilled runs went on from steps {began}')
 
 
-def wait_for(condition, worker, seconds=180.0):
+def wait_for(path, worker, seconds=180.0):
   until = time.monotonic() + seconds
-  while not condition() and worker.process.poll() is None and time.monotonic() < until:
+  while not path.exists():
+    assert worker.process.poll() is None and time.monotonic() < until
     time.sleep(0.01)
-  assert condition()

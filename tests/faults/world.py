@@ -19,6 +19,7 @@ import sys
 import time
 import traceback
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -113,10 +114,12 @@ class World:
   bench: Any
   parts: dict[str, Any]
   shim: Shim
+  said: list[str] = dataclasses.field(default_factory=list)
 
   async def run(self, folder: pathlib.Path, restore_only: bool = False) -> dict[str, Any]:
     """Begins or goes on with the run in a folder, as `main.run` does; or looks what it would go on from."""
     made: list[str] = []
+    self.said.clear()
     # An update gives away what it gets, the first parameters included.
     policy = dataclasses.replace(self.policy, model=jax.tree.map(jnp.copy, self.policy.model))
     chosen, stop = wiring.reward(self.config.reward), asyncio.Event()
@@ -142,14 +145,16 @@ class World:
       found = {'began': int(state.step), 'restored': digest(state)}
       if restore_only:
         return found
-      summary = await trainer.train(run, state, past)
+      with mock.patch.object(metrics.Progress, 'note', lambda progress, text: self.said.append(text)):
+        summary = await trainer.train(run, state, past)
       writer.summarize(summary)
       steps = saved.steps()
     finally:
       journal.close()
       writer.close()
       saved.close()
-    return found | {'state': told(folder, summary, steps), 'calls': made}
+    said = [words for words in self.said if words.startswith('Warning')]
+    return found | {'state': told(folder, summary, steps), 'calls': made, 'said': said}
 
 
 def told(folder: pathlib.Path, summary: dict[str, Any], steps: list[int]) -> dict[str, Any]:
