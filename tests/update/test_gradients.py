@@ -118,6 +118,7 @@ def test_micro_batches_add_up(config, aggregation, cut):
     np.testing.assert_allclose(parts.out[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_in_float64_micro_batches_add_up_to_the_last_digits():
   with jax.enable_x64(True), jax.numpy_dtype_promotion('standard'):
     model = jax.tree.map(lambda leaf: leaf.astype(np.float64), _model(DENSE))
