@@ -291,7 +291,7 @@ def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tu
   fresh = update.init(lora.split(policy.model)[0], optimizer)
   found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
-  run.checkpoints.retire(step)
+  run.checkpoints.go_back(step)
   storage.sweep(pathlib.Path(run.workdir), deep=False)
   run.writer.truncate_after(step)
   rollouts.remove_after(run.workdir, step)

@@ -26,8 +26,8 @@ def files_unsynced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def folders_unsynced() -> Iterator[None]:
-  """No name is ever made durable."""
-  with mock.patch.object(storage, 'sync_folder', lambda folder: None):
+  """Folders are made without a word to the one that they lie in."""
+  with mock.patch.object(storage, 'make_folder', lambda folder: folder.mkdir(parents=True, exist_ok=True)):
     yield
 
 
