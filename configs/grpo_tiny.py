@@ -7,7 +7,7 @@ Hardware: any; about 2 GiB of memory.
 
 from ml_collections import ConfigDict
 
-from configs import judges
+from configs import judges, tools
 
 
 def get_config(arg=None):
@@ -21,6 +21,13 @@ def get_config(arg=None):
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
   config.policy.rebuild = 0  # steps of supervised warm start to repeat first; the shipped policy had 2400
   config.policy.unroll = True  # layers one by one instead of scanned: faster on CPU
+  config.policy.compute = 'float32'  # of updates: float32 or bfloat16; what is trained stays float32
+  config.policy.remat = (
+    'none'  # activations kept for the gradient: all (none), attention, dots or none (full)
+  )
+  config.policy.logits = 1 << 25  # logits held at once
+  config.policy.share_prompts = True  # a prompt is run once for all its responses, in updates too
+  config.policy.frozen = ()  # parameters that stay as they are: tower.* or *.moe.router.*
   config.policy.lora = ConfigDict()
   config.policy.lora.rank = 0  # of low-rank adapters, which alone are trained then; 0 trains everything
   config.policy.lora.alpha = 16.0  # adapters are scaled by alpha / rank
@@ -34,7 +41,7 @@ def get_config(arg=None):
 
   config.prompt = ConfigDict()
   config.prompt.template = 'compact'  # a name in llmi_jax/text/templates or a file
-  config.prompt.tokens = 192  # longest prompt
+  config.prompt.tokens = 208  # longest prompt
   config.prompt.pixels = 0  # larger pictures are scaled down to it, for a policy that sees; 0: its own limit
 
   config.sampler = ConfigDict()
@@ -48,14 +55,35 @@ def get_config(arg=None):
   config.loss.clip_low = 0.2
   config.loss.clip_high = 0.2
   config.loss.clip_dual = 10.0  # 0 turns dual clipping off
-  config.loss.aggregation = 'token_mean'
+  config.loss.objective = 'clip'  # clip, or cispo: the ratio's weight is clipped, never the gradient
+  config.loss.aggregation = 'token_mean'  # or seq_mean_token_mean, seq_mean_token_sum, constant (Dr.GRPO)
+  config.loss.constant = 0.0  # length that `constant` divides by; 0: the longest response
+  config.loss.kl = 0.0  # weight of the KL to the policy that the run began with
+  config.loss.kl_kind = 'k3_k2'  # estimator: k1, k2, k3, or the value of one with k2's gradient
+  config.loss.entropy = 0.0  # weight of an entropy bonus
+  config.loss.correction = ConfigDict()  # for the sampler's log-probabilities being not quite the learner's
+  config.loss.correction.kind = 'none'  # none, token, sequence or mask
+  config.loss.correction.high = 2.0  # largest weight
+  config.loss.correction.low = 0.5  # mask: smallest weight
+  config.loss.overlong = ConfigDict()
+  config.loss.overlong.buffer = 0  # tokens before the limit that cost reward; 0: none do
+  config.loss.overlong.factor = 1.0  # what a response that fills the buffer loses
+  config.loss.overlong.mask = False  # leaves responses that were cut off out of the loss
+  config.loss.balance = 0.0  # weight of the balancing loss of experts
+  config.loss.replay = False  # later updates of a step use the experts chosen before the first
 
   config.optimizer = ConfigDict()
   config.optimizer.learning_rate = 3e-4
-  config.optimizer.warmup = 5  # steps
+  config.optimizer.warmup = 5  # updates
+  config.optimizer.final = 0.01  # share of the rate at the end
+  config.optimizer.b1 = 0.9
+  config.optimizer.b2 = 0.999
+  config.optimizer.moments = 'float32'  # or bfloat16_first: 2 bytes less per parameter
+  config.optimizer.updates = 1  # per step, each on its share of the prompts
   config.optimizer.weight_decay = 0.1
   config.optimizer.clip = 1.0  # global gradient norm
-  config.optimizer.prompts = 2  # per micro-batch
+  config.optimizer.prompts = 2  # most per micro-batch; 0: as many as `tokens` allows
+  config.optimizer.tokens = 0  # most per micro-batch, padding included; 0: no bound
   config.optimizer.widths = (64, 96, 160)  # response lengths that a micro-batch is padded to
 
   config.reward = ConfigDict()
@@ -83,7 +111,8 @@ def get_config(arg=None):
   config.tools = ConfigDict()
   config.tools.max_calls = 10  # per response
   config.tools.cache = 1 << 30  # bytes of replies kept in the work folder
-  config.tools.names = ('search', 'code', 'edit')  # offered, in the prompt's order
+  config.tools.names = ('search', 'code', 'edit', 'diffusion')  # offered, in the prompt's order
+  config.tools.diffusion = tools.painter()
   config.tools.code = ConfigDict()
   config.tools.code.workers = 2
   config.tools.code.seconds = 10.0  # per plot

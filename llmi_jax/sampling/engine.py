@@ -1,7 +1,8 @@
 """The synchronous engine: requests in, finished samples out; a few device programs per call of `step`."""
 
+import contextlib
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -67,6 +68,15 @@ class EngineConfig:
   def most_prompts(self) -> int:
     """P at most, likewise."""
     return -(-(self.prompts or 3 * self.first_prompts) // self.shards) * self.shards
+
+
+Span = Callable[[str], contextlib.AbstractContextManager[None]]
+
+
+def untimed(kind: str) -> contextlib.AbstractContextManager[None]:
+  """A `Span` that notes nothing."""
+  del kind
+  return contextlib.nullcontext()
 
 
 @dataclasses.dataclass
@@ -143,6 +153,13 @@ class Engine:
     """Whether anything waits or decodes."""
     return self._slots.busy
 
+  @property
+  def compiled(self) -> int:
+    """Programs compiled so far, one per combination of shapes."""
+    kinds: tuple[Any, ...] = (self._prefill, self._decode, self._begin, self._drop, self._extend)
+    kinds += (self._widen, self._resize)
+    return sum(kind._cache_size() for kind in kinds)
+
   def submit(self, request: Request) -> None:
     """Queues a request.
 
@@ -178,25 +195,30 @@ class Engine:
     elif mask.any():
       self._state = self._drop(self._state, mask)
 
-  def step(self, params: Any) -> list[Sample]:
+  def step(self, params: Any, span: Span = untimed) -> list[Sample]:
     """Refills free rows, decodes one chunk and returns what ended, in row order.
 
     `pieces` holds what every row that goes on grew by.
+
+    Args:
+      params: as `Model` wants them.
+      span: told when `prefill` and `decode` run.
 
     Raises:
       TrainingError: logits are not numbers; names request, sample and token.
     """
     self.pieces = []
-    self._fill(params)
+    self._fill(params, span)
     if not self._slots.alive:
       return []
-    self._fit_ring()
-    finished = self._advance(params)
+    with span('decode'):
+      self._fit_ring()
+      finished = self._advance(params)
     if not self.busy:
       self._reset()
     return finished
 
-  def _fill(self, params: Any) -> None:
+  def _fill(self, params: Any, span: Span) -> None:
     """Prefills one bounded chunk beside decoding rows, or all that rows need where none decodes."""
     slots = self._slots
     while True:
@@ -205,7 +227,10 @@ class Engine:
         slots.extend(min(2 * slots.shape.prompts, self.config.most_prompts))
         self._state = self._extend(self._state, slots.shape.prompts)
         slots.admit()
-      self._prefill_some(params)
+      if any(slots.unfilled()):
+        with span('prefill'):
+          self._prefill_some(params)
+          jax.block_until_ready(self._state.prompts.length)
       self._begin_rows()
       if slots.alive or not slots.busy:
         return
@@ -213,11 +238,10 @@ class Engine:
   def _prefill_some(self, params: Any) -> None:
     """One program: the oldest prompt that waits, and others with equal buckets beside it."""
     config, waiting = self.config, list(self._slots.unfilled())
-    if not waiting:
-      return
     kind = self._kind(waiting[0])
     alike = [g for g in waiting if self._kind(g) == kind and (g is waiting[0] or kind[2] is None)]
-    per_shard = max(1, config.prefill_prompts // config.shards)
+    # A later chunk reads a copy of what its prompt left before: one prompt's at a time.
+    per_shard = max(1, config.prefill_prompts // config.shards) if kind[0] else 1
     chosen = [[g for g in alike if g.shard == s][:per_shard] for s in range(config.shards)]
     # Few shapes: one prompt per shard, or all that may go together.
     count = 1 if max(map(len, chosen)) == 1 else per_shard
