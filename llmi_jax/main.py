@@ -278,7 +278,7 @@ def restore(run: trainer.Run, params: Any, optimizer: Optimizer) -> tuple[TrainS
   fresh = states.fresh(params, optimizer)
   found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
-  run.checkpoints.retire(step)
+  run.checkpoints.go_back(step)
   storage.sweep(pathlib.Path(run.workdir), deep=False)
   run.writer.truncate_after(step)
   rollouts.remove_after(run.workdir, step)

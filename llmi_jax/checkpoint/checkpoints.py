@@ -176,22 +176,23 @@ class Checkpoints:
       )
     return None
 
-  def retire(self, after: int) -> None:
-    """Sets aside what is newer than a step that was restored, so that it counts as kept no more.
+  def go_back(self, step: int) -> None:
+    """Makes a restored step the newest one.
 
-    It lies there as `step=N.damaged` until something newer is whole.
+    What is newer is set aside as `step=N.damaged` and counts as kept no more; it goes when something newer is
+    whole. What a killed run had no time to prune is pruned.
 
     Raises:
       StorageError: the folder cannot be written.
     """
-    if self._peers.index == 0:
+    if self._peers.index == 0 and self._folder.is_dir():
       with storage.storing(self._folder):
-        for path in [p for p in self._folder.glob('step=*') if (_step(p) or 0) > after]:
+        for path in [p for p in self._folder.glob('step=*') if (_step(p) or 0) > step]:
           aside = path.with_name(path.name + _DAMAGED)
           shutil.rmtree(aside, ignore_errors=True)
           path.rename(aside)
-        if self._folder.is_dir():
-          storage.sync_folder(self._folder)
+        storage.sync_folder(self._folder)
+        self._prune(step)
     self._peers.exchange('set aside what is newer')
 
   def _agreed_steps(self) -> list[int]:
@@ -318,15 +319,19 @@ class Checkpoints:
     if fault := manifest.fault(target, hashes, afresh=True):
       manifest.withdraw(target)
       raise OSError(f'{fault} right after it was written')
-    self._prune()
+    self._prune(_number(target))
 
-  def _prune(self) -> None:
-    """Removes what is neither among the newest nor among the best; a newer step has just been verified."""
+  def _prune(self, whole: int) -> None:
+    """Removes what is neither among the newest nor among the best, `whole` having just been verified.
+
+    What was set aside goes where that is no older.
+    """
     steps = self.steps()
     best = [step for step in self._ranking() if step in steps][: self._best]
     wanted = {*steps[-self._keep :], *best}
     for path in self._folder.glob('step=*'):
-      if _step(path) not in wanted:
+      aside = path.name.endswith(_DAMAGED) and _number(path) > whole
+      if _step(path) not in wanted and not aside:
         manifest.withdraw(path)  # half removed, it must not exist
         shutil.rmtree(path)
 
@@ -336,10 +341,14 @@ def abstract(state: Any) -> Any:
   return jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
 
 
+def _number(path: pathlib.Path) -> int:
+  """The step of a folder, be it set aside or not."""
+  return int(path.name.removeprefix('step=').removesuffix(_DAMAGED))
+
+
 def _step(path: pathlib.Path) -> int | None:
-  """The step of `step=N`; None for what was set aside."""
-  number = path.name.removeprefix('step=')
-  return int(number) if number.isdecimal() else None
+  """The step of a folder; None for what was set aside."""
+  return None if path.name.endswith(_DAMAGED) else _number(path)
 
 
 def _leaves(tree: Any) -> dict[str, str]:

@@ -4,19 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from llmi_jax.core.trajectory import Trajectory
 
 
 def set_aside(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], list[str]]:
-  """The same trajectories, those that no update may see made unscorable; and a sentence's worth of each.
+  """The same trajectories, those whose reward is not finite made unscorable; and a sentence's worth of each.
 
-  A reward that is not finite, and log-probs of the sampler that are not, are no doing of the policy's.
+  Such a reward is no doing of the policy's. (Logits that are not finite end a run where they are drawn from.)
   """
-  found = [(trajectory, _fault(trajectory)) for trajectory in trajectories]
-  kept = [dataclasses.replace(t, reward=None, advantage=0.0) if words else t for t, words in found]
-  return kept, [f'{name(trajectory)}: {words}' for trajectory, words in found if words]
+  bad = [t for t in trajectories if t.reward is not None and not math.isfinite(t.reward)]
+  kept = [dataclasses.replace(t, reward=None, advantage=0.0) if t in bad else t for t in trajectories]
+  return kept, [f'{name(t)}: its reward is {t.reward}' for t in bad]
 
 
 def culprits(
@@ -50,13 +48,3 @@ def culprits(
 def name(trajectory: Trajectory) -> str:
   """Such as `sample 2 of task tables/7`."""
   return f'sample {trajectory.sample} of task {trajectory.task.id}'
-
-
-def _fault(trajectory: Trajectory) -> str:
-  if trajectory.reward is None:
-    return ''
-  if not math.isfinite(trajectory.reward):
-    return f'its reward is {trajectory.reward}'
-  if not all(np.isfinite(turn.logp_sampled[turn.mask]).all() for turn in trajectory.turns):
-    return 'its log-probs are not finite'
-  return ''

@@ -165,13 +165,26 @@ def test_what_is_damaged_is_set_aside_and_pushes_no_whole_step_out(saved):
   _, folder = saved
   whole = (folder / 'step=3' / 'meta.json').read_bytes()
   (folder / 'step=3' / 'meta.json').write_bytes(whole[:-1])
+  names = lambda: sorted(path.name for path in folder.iterdir())
   checkpoints = Checkpoints(folder, keep=1)
   assert checkpoints.restore(abstract(_state(0))).step == 2
-  checkpoints.retire(2)
-  assert checkpoints.steps() == [2] and (folder / 'step=3.damaged').is_dir()
+  checkpoints.go_back(2)
+  assert checkpoints.steps() == [2] and names() == ['step=2', 'step=3.damaged']
+  checkpoints.go_back(2)
+  assert names() == ['step=2', 'step=3.damaged']
   checkpoints.save(3, _state(30), {})
   checkpoints.close()
+  assert names() == ['step=3']
+
+
+def test_what_a_kill_left_unpruned_goes_when_the_run_goes_on(saved):
+  _, folder = saved
+  (folder / 'step=1').mkdir()
+  (folder / 'step=3.damaged').mkdir()
+  checkpoints = Checkpoints(folder, keep=1)
+  checkpoints.go_back(3)
   assert [path.name for path in folder.iterdir()] == ['step=3']
+  checkpoints.close()
 
 
 def test_nothing_is_pruned_for_a_step_that_reads_back_otherwise(saved, monkeypatch):

@@ -26,8 +26,8 @@ def files_unsynced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def folders_unsynced() -> Iterator[None]:
-  """No name is ever made durable."""
-  with mock.patch.object(storage, 'sync_folder', lambda folder: None):
+  """Folders are made without a word to the one that they lie in."""
+  with mock.patch.object(storage, 'make_folder', lambda folder: folder.mkdir(parents=True, exist_ok=True)):
     yield
 
 
@@ -79,7 +79,7 @@ def scalar_unrestored() -> Iterator[None]:
   def partly(run, params, optimizer):
     state, past = restore(run, params, optimizer)
     fresh = main.states.fresh(state.params, optimizer).optimizer
-    counts = main.jax.tree.map(lambda old, new: new if old.ndim == 0 else old, state.optimizer, fresh)
+    counts = jax.tree.map(lambda old, new: new if old.ndim == 0 else old, state.optimizer, fresh)
     return state._replace(optimizer=counts), past
 
   with mock.patch.object(main, 'restore', partly):

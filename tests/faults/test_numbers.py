@@ -20,12 +20,12 @@ def test_a_reward_that_is_not_finite_costs_its_sample_alone(workers, recorded):
   assert second['rollout/unscorable'] == 1 and found['state']['summary']['steps'] == 3
 
 
-def test_logits_that_are_not_finite_leave_the_step_out_and_name_the_samples(workers, recorded):
-  found, second, _ = run(workers, 'logits_not_finite')
-  assert [words.count('its log-probs are not finite') for words in found['said']] == [1, 1, 0]
-  assert 'step 2 was skipped: no sample is scorable' in found['said'][2]
-  assert second['skipped'] == 1 and found['state']['summary']['skipped'] == 1
-  assert found['state']['metrics'][2]['grad_norm'] is not None
+def test_logits_that_are_not_finite_end_the_run_and_name_the_sample(workers, recorded):
+  left = {}
+  found = workers.go_on({}, left=left, plant='logits_not_finite')
+  assert 'The logits of token 0 of prompt 0, sample 0, are not numbers' in found['error']
+  again = workers.go_on(left)
+  assert again['began'] == 1 and again['state'] == recorded.found['state']
 
 
 def test_a_gradient_that_is_not_finite_is_left_out_and_its_sample_named(workers, recorded):
