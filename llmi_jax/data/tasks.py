@@ -71,6 +71,34 @@ def load(path: str | pathlib.Path, split: str | None = None) -> list[Task]:
   return found
 
 
+def each(path: str | pathlib.Path, split: str | None = None) -> Iterator[Task | DataError]:
+  """Reads tasks one at a time, in the file's order; a row that is broken or stands there twice is its error.
+
+  Args:
+    path: as for `load`.
+    split: only rows of this split; None for all.
+
+  Raises:
+    DataError: the file cannot be read or lacks a column.
+  """
+  if str(path) in (BUILTIN, PAINTED):
+    yield from load(path, split)
+    return
+  seen: set[str] = set()
+  for number, row in enumerate(_stored(pathlib.Path(path))):
+    reader = _Row(row, number, str(path), pathlib.Path(path).parent, {})
+    try:
+      task = reader.task()
+    except DataError as error:
+      yield error
+      continue
+    if task.id in seen:
+      yield DataError(f'{path}, row {number}, column extra_info.id: {task.id!r} stands there twice.')
+    elif split in (None, task.split):
+      yield task
+    seen.add(task.id)
+
+
 def save(tasks: Sequence[Task], path: str | pathlib.Path) -> None:
   """Writes tasks; `load` gives equal ones.
 
@@ -123,6 +151,13 @@ def _marked(message: Message, task: Task) -> str:
 
 
 def _read_file(path: pathlib.Path) -> list[Task]:
+  pictures: dict[str, Image] = {}
+  rows = enumerate(_stored(path))
+  return [_Row(row, number, str(path), path.parent, pictures).task() for number, row in rows]
+
+
+def _stored(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  """The rows of a file, a few in memory at a time."""
   try:
     with pq.ParquetFile(path) as file:
       names = file.schema_arrow.names
@@ -130,7 +165,8 @@ def _read_file(path: pathlib.Path) -> list[Task]:
         if column not in names:
           raise DataError(f'{path} has no column {column!r}; it has {", ".join(names)}.')
       columns = [name for name in SCHEMA.names if name in names]
-      return _read(file.iter_batches(_ROWS_AT_ONCE, columns=columns), str(path), path.parent)
+      for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+        yield from batch.to_pylist()
   except (OSError, pa.ArrowException) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'The task file {path} cannot be read ({reason}); is it parquet?') from error
