@@ -305,12 +305,15 @@ async def _remote(shop: Workshop, store: Store) -> AsyncIterator[Generate]:
     name='The model that answers',
   )
 
-  async def reply(key, ask) -> str:
+  async def reply(key, ask) -> ChatReply:
     kept = await asyncio.to_thread(store.reply, key)
     if kept is None:
-      kept = Said('answer', raw=await ask())
+      said = await ask()
+      tokens = said.prompt_tokens, said.completion_tokens
+      kept = Said('answer', model=said.model, seconds=said.seconds, tokens=tokens, raw=said.text)
       await asyncio.to_thread(store.keep_reply, key, kept)
-    return kept.raw
+    prompt, completion = kept.tokens
+    return ChatReply(kept.raw, kept.model, 'stop', prompt, completion, seconds=kept.seconds)
 
   async with ChatClient(settings) as chat:
     yield answering.remote(chat, shop, reply, not BLIND.value)
