@@ -10,7 +10,7 @@ from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.task import Task
 from llmi_jax.core.toolspec import ToolSpec
-from llmi_jax.tts.ledger import Ledger
+from llmi_jax.tts.ledger import Ledger, Spent
 from llmi_jax.tts.selectors import Selector
 
 Heard = Callable[[int, Answer], None]
@@ -69,3 +69,24 @@ class Crew:
   ledger: Ledger
   polisher: Polisher | None = None
   repairer: Repairer | None = None
+
+
+def metered(run: Run, ledger: Ledger) -> Run:
+  """The same, charged; where nothing more may be spent, the tool is unavailable.
+
+  A call is charged before it is made, its price when that is known.
+  """
+
+  async def admitted(
+    call: ToolCall, images: Mapping[int, Image], sample: int, variant: int, candidates: int
+  ) -> ToolOutcome:
+    if why := ledger.admit():
+      return ToolOutcome('unavailable', 'environment', tool=call.tool, error=why)
+    role = f'tool:{call.tool}'
+    ledger.charge(role, Spent(1))
+    outcome = await run(call, images, sample, variant, candidates)
+    seconds = max(0.0, outcome.ended - outcome.started)
+    ledger.charge(role, Spent(0, price=outcome.cost, seconds=seconds))
+    return outcome
+
+  return admitted

@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from llmi_jax.core.answer import Answer
-from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.services.completion import ChatReply, ChatRequest
 from llmi_jax.services.faults import ServiceFault
 from llmi_jax.tts.settings import Limits
@@ -198,11 +197,6 @@ class Ledger:
 
     return ask
 
-  def charge_tool(self, outcome: ToolOutcome) -> None:
-    """A tool call that was made."""
-    seconds = max(0.0, outcome.ended - outcome.started)
-    self.charge(f'tool:{outcome.tool}', Spent(1, price=outcome.cost, seconds=seconds))
-
   def charge_answer(self, answer: Answer) -> None:
     """An answer that was written, with its tools."""
     used = dict(answer.usage)
@@ -210,7 +204,8 @@ class Ledger:
     self.charge('policy', Spent(0, prompt, completion, seconds=used.get('seconds', 0.0)))
     for outcome in answer.outcomes:
       if outcome.started:  # what never ran cost nothing
-        self.charge_tool(outcome)
+        seconds = max(0.0, outcome.ended - outcome.started)
+        self.charge(f'tool:{outcome.tool}', Spent(1, price=outcome.cost, seconds=seconds))
 
   def account(self) -> Account:
     """So far."""

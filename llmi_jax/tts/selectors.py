@@ -144,7 +144,8 @@ class Pairs:
     return self.so_far(task, answers)
 
   async def _ask(self, task: Task, key: tuple[str, str], one: Answer, other: Answer) -> None:
-    self._known[key] = await self._compare(task, one, other)
+    same = key[0] == key[1]
+    self._known[key] = Preference('tie') if same else await self._compare(task, one, other)
 
   def so_far(self, task: Task, answers: Sequence[Answer]) -> Ranking:
     keys = [content(task, answer) for answer in answers]
