@@ -123,6 +123,7 @@ async def opened(
     ConfigError: a value cannot work, or a model cannot be reached.
   """
   wanted = plan(config)
+  _check_selector(config)
   async with contextlib.AsyncExitStack() as stack:
     clients: dict[str, _Voice] = {}
     if config.selector.judges == 'remote':
@@ -189,7 +190,6 @@ class _Opener:
   def __init__(self, config: Config, materials: Materials, voices: Mapping[str, _Voice]):
     self._config, self._materials, self._voices = config, materials, voices
     self._prices = {role: Price(*map(float, values)) for role, values in config.prices.items()}
-    _check_selector(config)
 
   def open(self, task: Task, seed: int) -> Crew:
     config, materials = self._config, self._materials

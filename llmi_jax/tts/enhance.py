@@ -31,7 +31,7 @@ class Settled:
   Attributes:
     option: that stands there now.
     changed: whether it is another picture than before.
-    words: about the choice; empty where there was none.
+    words: about the choice; empty where there was nothing to choose from.
     broken: whether it could not be made again upon a changed source.
     lost: verdicts that the environment lost.
   """
@@ -43,79 +43,97 @@ class Settled:
   lost: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Made:
+  """What came of one answer.
+
+  Attributes:
+    notes: what was said about its places.
+    revision: with better pictures; None where none is better.
+    before: the fate of the answer.
+    after: that of its revision, whose index is not known yet.
+  """
+
+  notes: tuple[str, ...]
+  revision: Revision | None = None
+  before: Fate | None = None
+  after: Fate | None = None
+
+
 async def enhance(task: Task, tree: Tree, crew: Crew, plan: Plan, keep: Keep) -> Tree:
   """Those that go on, each with its pictures bettered where that helps."""
   assert plan.enhance is not None
-  settings, found = plan.enhance, dict[int, tuple[Revision, Fate, Fate, tuple[str, ...]]]()
-  base = tree
+  settings, found = plan.enhance, dict[int, _Made]()
 
   async def one(index: int) -> None:
-    made = await _bettered(task, base, index, crew, settings)
-    if made is not None:
-      found[index] = made
-      keep(_grown(base, found))
+    found[index] = await _bettered(task, tree, index, crew, settings)
+    keep(_grown(tree, found))
 
-  await _all(*(one(index) for index in base.live))
-  return _grown(base, found)
+  await _all(*(one(index) for index in tree.live))
+  return _grown(tree, found)
 
 
-def _grown(tree: Tree, found: Mapping[int, tuple[Revision, Fate, Fate, tuple[str, ...]]]) -> Tree:
+def _grown(tree: Tree, found: Mapping[int, _Made]) -> Tree:
   """In order of rank, whoever ended first."""
   live, fates, notes = [], list[Fate](), list[str]()
   for index in tree.live:
-    if index not in found:
+    made = found.get(index, _Made(()))
+    notes += [f'Sample {tree.sample(index)}, {words}' for words in made.notes]
+    if made.revision is None or made.before is None or made.after is None:
       live.append(index)
       continue
-    revision, before, after, said = found[index]
     new = len(tree.revisions)
-    tree = tree.grown([revision])
-    fates += [before, dataclasses.replace(after, revision=new)]
-    notes += said
-    live.append(new if after.kept else index)
+    tree = tree.grown([made.revision])
+    fates += [made.before, dataclasses.replace(made.after, revision=new)]
+    live.append(new if made.after.kept else index)
   return tree.decided(live, fates).noted(NAME, *notes)
 
 
-async def _bettered(
-  task: Task, tree: Tree, index: int, crew: Crew, settings: Enhance
-) -> tuple[Revision, Fate, Fate, tuple[str, ...]] | None:
-  """The revision of an answer with what became of both; None where nothing changes."""
+async def _bettered(task: Task, tree: Tree, index: int, crew: Crew, settings: Enhance) -> _Made:
+  """The revision of an answer with what became of both."""
   answer, sample = tree.answer(index), tree.sample(index)
-  settled = await _Work(task, answer, sample, crew, settings).settle()
-  settled = undone(answer, settled, crew)
-  changed = {position: one for position, one in settled.items() if one.changed}
-  notes = tuple(word for one in settled.values() for word in one.lost)
-  if not changed or answer.document is None:
-    return None
-  calls = places.calls(answer)
-  params = {
-    p: one.option.call.params for p, one in changed.items() if one.option.call.params != calls[p].params
-  }
-  document = places.reworded(answer.document, params, crew.specs)
-  if document is None:
-    return None
-  outcomes = places.outcomes(answer) | {p: one.option.outcome for p, one in changed.items()}
-  better = places.rebuilt(answer, document, outcomes)
-  words = '; '.join(f'place {p}: {one.words}' for p, one in sorted(changed.items()) if one.words)
-  revision = Revision(better, index, NAME, tuple(sorted(changed)), words)
+  settled = undone(answer, await _Work(task, answer, sample, crew, settings).settle(), crew)
+  notes = tuple(
+    f'place {position}: {words}'
+    for position, one in settled.items()
+    for words in (one.words, *one.lost)
+    if words
+  )
+  better = _assembled(answer, settled, crew)
+  if better is None:
+    return _Made(notes)
+  changed = tuple(sorted(position for position, one in settled.items() if one.changed))
+  words = '; '.join(f'place {p}: {settled[p].words}' for p in changed)
+  revision = Revision(better, index, NAME, changed, words)
   before, after = (
     rules.image_rule_score(task.image_rule, len(one.pictures), exact=True) for one in (answer, better)
   )
   if after < before:
     why = f'It has {len(better.pictures)} pictures and breaks the image rule that its parent keeps.'
-    return (
-      revision,
-      Fate(index, NAME, True, 'Its revision broke the image rule.'),
-      Fate(0, NAME, False, why),
-      notes,
-    )
+    stays = Fate(index, NAME, True, 'Its revision broke the image rule.')
+    return _Made(notes, revision, stays, Fate(0, NAME, False, why))
   ranked = await crew.selector.rank(task, [answer, better])
   wins = ranked.beats(1, 0)
-  return (
+  return _Made(
+    (*notes, *losses(ranked)),
     revision,
     Fate(index, NAME, not wins, ranked.words[0], ranked.values[0]),
     Fate(0, NAME, wins, ranked.words[1], ranked.values[1]),
-    (*notes, *losses(ranked)),
   )
+
+
+def _assembled(answer: Answer, settled: Mapping[int, Settled], crew: Crew) -> Answer | None:
+  """The answer with what changed in its places; None where nothing did, or its tags would read otherwise."""
+  changed = {position: one.option for position, one in settled.items() if one.changed}
+  if not changed or answer.document is None:
+    return None
+  calls = places.calls(answer)
+  params = {p: option.call.params for p, option in changed.items() if option.call.params != calls[p].params}
+  document = places.reworded(answer.document, params, crew.specs)
+  if document is None:
+    return None
+  outcomes = places.outcomes(answer) | {p: option.outcome for p, option in changed.items()}
+  return places.rebuilt(answer, document, outcomes)
 
 
 class _Work:
@@ -174,7 +192,7 @@ class _Work:
     best = ranked.order[0]
     if not ranked.beats(best, 0):
       best = 0
-    words = f'{shown[best].what}, of {len(shown)}: {ranked.words[best]}' if best or moved else ''
+    words = f'{shown[best].what}, of {len(shown)}: {ranked.words[best]}'
     return Settled(shown[best], moved or best > 0, words, lost=tuple(losses(ranked)))
 
   def _seen(self, option: Option) -> Answer | None:
