@@ -153,9 +153,9 @@ def sizes(config: Config, policy: Policy, run: Config) -> Sizes:
   prompt, response = run.prompt.tokens, run.sampler.tokens
   mends = config.enhance.on and config.enhance.repairer == 'policy'
   if mends or (config.polish.on and config.polish.by == 'policy'):
-    half = (policy.config.max_length or 1 << 20) // 2
-    prompt = max(prompt, min(config.polish.prompt_tokens, half))
-    response = max(response, min(config.polish.tokens, half))
+    longest = policy.config.max_length or 1 << 20
+    response = max(response, min(config.polish.tokens, longest // 2))
+    prompt = max(prompt, min(config.polish.prompt_tokens, longest - response))
   return Sizes(prompt, response, max(8, config.sample.n), config.sample.n)
 
 

@@ -122,7 +122,7 @@ def rewritten(task: Task, answer: Answer, reply: str, specs: Sequence[ToolSpec])
     Refused: the reply breaks a rule.
   """
   slots = [part for part in answer.parts if not isinstance(part, Prose)]
-  pieces = re.split(rf'[ \t]*\[\[(\d+):{code(answer)}\]\][ \t]*', reply.strip())
+  pieces = re.split(rf'\[\[(\d+):{code(answer)}\]\]', reply.strip())
   texts, numbers = pieces[::2], pieces[1::2]
   if numbers != [str(number) for number in range(1, len(slots) + 1)]:
     raise Refused(f'its marks are {", ".join(numbers) or "gone"}; wanted are 1 to {len(slots)} in order.')
