@@ -13,6 +13,7 @@ from llmi_jax.eval import official
 from llmi_jax.eval.foreign import Rows
 from llmi_jax.eval.harness import Answers
 from llmi_jax.eval.in_domain import InDomain
+from llmi_jax.eval.isg import records as isg_records
 from llmi_jax.eval.isg.bench import Isg
 from llmi_jax.eval.llmi_bench.bench import LlmiBench
 from llmi_jax.eval.opening.arena import Arena
@@ -197,10 +198,11 @@ class _Maker:
 
   def unknown(self, ids: set[str]) -> list[Fault]:
     """Answers to no record."""
-    ids = {id.partition(' ')[0] for id in ids} if self._name == 'arena' else ids
+    if self._name == 'arena':  # a battle is not drawn about every record
+      return []
+    if self._name == 'isg' and self._mode == 'repo':  # its last record is known, and left out
+      ids = ids | isg_records.ids(_records('isg'))
     found = [fault for folder in self._folders.values() for fault in folder.unknown(ids)]
-    # A battle is not drawn about every record, so that answers without one are no fault there.
-    found = [] if self._name == 'arena' else found
     return found + (self._rows.unknown(ids) if self._rows else [])
 
   def make(self, model: str) -> Benchmark:

@@ -17,7 +17,7 @@ class Estimate:
   value: float | None
   low: float | None = None
   high: float | None = None
-  n: int = 0
+  n: int = 0  # items that count
 
 
 def ratio(
@@ -50,7 +50,7 @@ def ratio(
   draws = np.random.default_rng(seed)
   drawn = np.mean([_resampled(top, bottom, draws, resamples) for top, bottom in strata], axis=0)
   low, high = np.quantile(drawn, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-  return Estimate(value, float(low), float(high), sum(len(top) for top, _ in strata))
+  return Estimate(value, float(low), float(high), int(sum(np.count_nonzero(bottom) for _, bottom in strata)))
 
 
 def _resampled(top: np.ndarray, bottom: np.ndarray, draws: np.random.Generator, resamples: int) -> np.ndarray:

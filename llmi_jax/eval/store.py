@@ -4,9 +4,11 @@ It keeps what judges replied, what was answered, what became of each item, and a
 Whatever was kept is there after a kill; the same command goes on from it and calls nobody twice.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import pathlib
+import queue
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -21,6 +23,8 @@ from llmi_jax.services import images, records, storage
 
 NAME = 'evaluation.sqlite'
 SIDE = 384  # pixels of a thumbnail's longer side
+_BATCH = 256  # writes of one commit
+_Order = tuple[concurrent.futures.Future[None], str, tuple[Any, ...]]
 _TABLES = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -60,9 +64,14 @@ class Store:
         self._db.execute('PRAGMA synchronous=FULL')
         self._db.executescript(_TABLES)
         self._pictures = storage.PictureFolder(self.folder / 'images')
+    self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+    self._writer = threading.Thread(target=self._write, name='evaluation', daemon=True)
+    self._writer.start()
 
   def close(self) -> None:
-    """Closes the file."""
+    """Waits for the writer and closes the file."""
+    self._orders.put(None)
+    self._writer.join()
     self._db.close()
 
   def settings(self) -> dict[str, Any]:
@@ -146,13 +155,17 @@ class Store:
 
   def keep_thumbnails(self, pictures: list[Image]) -> None:
     """Makes and keeps thumbnails of pictures that have none yet."""
-    for image in pictures:
-      if self._one('SELECT 1 FROM thumbnails WHERE sha256 = ?', image.sha256) is None:
-        webp = images.thumbnail(image, SIDE)
-        self._put('INSERT OR IGNORE INTO thumbnails VALUES (?, ?)', image.sha256, webp)
+    known = 'SELECT 1 FROM thumbnails WHERE sha256 = ?'
+    new = {image.sha256: image for image in pictures if self._one(known, image.sha256) is None}
+    orders = [
+      self._order('INSERT OR IGNORE INTO thumbnails VALUES (?, ?)', key, images.thumbnail(image, SIDE))
+      for key, image in new.items()
+    ]
+    for order in orders:
+      order.result()
 
-  def thumbnail(self, sha256: str) -> Image:
-    """A picture's thumbnail.
+  def thumbnail(self, sha256: str) -> bytes:
+    """A picture's thumbnail as WebP.
 
     Raises:
       DataError: there is none.
@@ -160,7 +173,7 @@ class Store:
     found = self._one('SELECT webp FROM thumbnails WHERE sha256 = ?', sha256)
     if found is None:
       raise DataError(f'The picture {sha256[:16]} has no thumbnail.')
-    return images.decode(found[0])
+    return found[0]
 
   def _paged(self, query: str) -> Iterator[tuple[Any, ...]]:
     """Rows in order of their number, a few at a time, so that others may write in between."""
@@ -178,8 +191,36 @@ class Store:
       return self._db.execute(query, values).fetchone()
 
   def _put(self, query: str, *values: Any) -> None:
-    with self._guarded():
-      self._db.execute(query, values)
+    self._order(query, *values).result()
+
+  def _order(self, query: str, *values: Any) -> concurrent.futures.Future[None]:
+    """Done once it is on disk to stay; what is put at the same time shares one commit."""
+    done: concurrent.futures.Future[None] = concurrent.futures.Future()
+    self._orders.put((done, query, values))
+    return done
+
+  def _write(self) -> None:
+    """The writer thread."""
+    while (order := self._orders.get()) is not None:
+      batch = [order]
+      while len(batch) < _BATCH and not self._orders.empty() and (order := self._orders.get()) is not None:
+        batch.append(order)
+      try:
+        with self._guarded():
+          self._db.execute('BEGIN')
+          for _, query, values in batch:
+            self._db.execute(query, values)
+          self._db.execute('COMMIT')
+      except (ConfigError, StorageError) as error:
+        if self._db.in_transaction:
+          self._db.execute('ROLLBACK')
+        for done, _, _ in batch:
+          done.set_exception(error)
+      else:
+        for done, _, _ in batch:
+          done.set_result(None)
+      if order is None:
+        return
 
   @contextlib.contextmanager
   def _guarded(self) -> Iterator[None]:

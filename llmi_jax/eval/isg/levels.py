@@ -69,8 +69,10 @@ def _block_repo(questions: Any) -> Value:
 def _image_repo(questions: Any) -> Value:
   if not questions:
     return _floor('image', 'The record asks nothing about single pictures.')
-  yes = sum(_is_yes(q) for q in questions)
-  return Value('image', yes / len(questions))
+  share = sum(_is_yes(q) for q in questions) / len(questions)
+  if lost := _lost(questions):
+    return Value('image', share, 'floored', f'{lost} replies are missing and count as no.')
+  return Value('image', share)
 
 
 def _block(questions: Sequence[Mapping[str, Any]]) -> Value:
@@ -87,10 +89,14 @@ def _block(questions: Sequence[Mapping[str, Any]]) -> Value:
 def _image(questions: Sequence[Mapping[str, Any]]) -> Value:
   if not questions:
     return Value('image', None, 'absent', 'The record asks nothing about single pictures.')
-  lost = sum(IMAGE in q and (not q[IMAGE] or 'Judge' not in q[IMAGE]) for q in questions)
-  if lost:
+  if lost := _lost(questions):
     return Value('image', None, 'missing', f'{lost} of {len(questions)} replies are missing.')
   return Value('image', sum(_is_yes(q) for q in questions) / len(questions))
+
+
+def _lost(questions: Sequence[Mapping[str, Any]]) -> int:
+  """Questions that were asked and not answered."""
+  return sum(IMAGE in q and (not q[IMAGE] or 'Judge' not in q[IMAGE]) for q in questions)
 
 
 def _is_yes(question: Mapping[str, Any]) -> bool:

@@ -79,8 +79,7 @@ def read(path: str | pathlib.Path, mode: Mode) -> Iterator[Record | Fault]:
   Raises:
     DataError: the file cannot be read.
   """
-  path = pathlib.Path(path)
-  path = path / 'ISG-Bench.jsonl' if path.is_dir() else path
+  path = _file(path)
   held: collections.deque[Record] = collections.deque()
   for found in _all(path, mode):
     if isinstance(found, Fault) or mode == 'fixed':
@@ -89,6 +88,16 @@ def read(path: str | pathlib.Path, mode: Mode) -> Iterator[Record | Fault]:
     held.append(found)
     if len(held) > 1:
       yield held.popleft()
+
+
+def ids(path: str | pathlib.Path) -> set[str]:
+  """The ids of a file."""
+  return {str(row.data.get('id', '')) for row in lines.rows(_file(path)) if isinstance(row, Row)}
+
+
+def _file(path: str | pathlib.Path) -> pathlib.Path:
+  path = pathlib.Path(path)
+  return path / 'ISG-Bench.jsonl' if path.is_dir() else path
 
 
 def _all(path: pathlib.Path, mode: Mode) -> Iterator[Record | Fault]:

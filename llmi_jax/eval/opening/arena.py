@@ -163,7 +163,8 @@ class Arena:
       kind = 'absent' if won is None else 'floored'
     else:
       won, note = self._won(said)
-      kind = 'missing' if won is None else 'scored'
+      tossed = any(one.number('tossed') for one in said.values())
+      kind = 'missing' if won is None else 'floored' if tossed else 'scored'
     value = Value('battle', None if won is None else 1.0, kind, note)
     row: dict[str, Any] = battle.row | ({'winner': won} if won else {})
     played = first is not None or second is not None
@@ -201,7 +202,7 @@ class Arena:
     figures.sort(key=lambda f: (order[f.row], f.row))
     notes = (
       'Win rates in per cent. FDT: a tie that leans counts as a win for the side it leans to.',
-      'Missing: battles whose judge failed. Floor-filled: battles lost or won because a side had no answer.',
+      'Missing: battles whose judge failed. Floor-filled: a side had no answer, or a coin was tossed (repo).',
       'A new system is only ranked against those whose answers were given.',
     )
     return [Table('OpenING, arena', tuple(figures), notes), *self._matrix(results)]
@@ -243,7 +244,8 @@ def _lenient(id: str):
   def read(text: str) -> Grades:
     if not text:
       raise Unreadable('no_verdict', 'it is empty.')
-    return Grades({'better': battles.winner(text, coin)}, text)
+    tossed = text[0] not in 'AB' and text[:3].lower() != 'tie' and not set(text) & set('AB')
+    return Grades({'better': battles.winner(text, coin), 'tossed': float(tossed)}, text)
 
   return read
 
