@@ -39,6 +39,7 @@ from llmi_jax.tts.settings import Enhance, Limits, Plan, Polish, Sift
 from llmi_jax.wiring import Config
 
 BY = ('scores', 'pairs', 'list')
+PROGRAMS = 'programs'  # the offline judges as a selector, and as the judge of an evaluation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +111,7 @@ async def opened(
   materials: Materials,
   told: Callable[[Task, int, Result], None] | None = None,
   stop: asyncio.Event | None = None,
+  judge: str = '',
 ) -> AsyncIterator[Generate]:
   """A `generate` that scales; leaving closes connections.
 
@@ -118,9 +120,10 @@ async def opened(
     materials: what it works with.
     told: gets task, number of the answer, and what it came to.
     stop: set to end soon, with the best so far.
+    judge: who reports figures about the answers; empty where nobody does.
 
   Raises:
-    ConfigError: a value cannot work, or a model cannot be reached.
+    ConfigError: a value cannot work, a model cannot be reached, or who selects would also report.
   """
   wanted = plan(config)
   _check_selector(config)
@@ -130,6 +133,7 @@ async def opened(
       clients['selector'] = await _client(stack, config.selector.remote, 'The selector')
     elif config.selector.judges != 'offline':
       raise ConfigError(f'selector.judges is {config.selector.judges!r}; known are offline and remote.')
+    check_judge(config, clients['selector'].model if clients else PROGRAMS, judge)
     roles = {'polisher': config.polish.by} if config.polish.on else {}
     if config.enhance.on and config.enhance.r and 'repair' in config.enhance.ways.values():
       roles['repairer'] = config.enhance.repairer
@@ -229,7 +233,7 @@ class _Opener:
     config = self._config
     value = reward_value(config.selector.preset)
     if 'selector' not in self._voices:
-      return Scores('programs', programs(), value)
+      return Scores(PROGRAMS, programs(), value)
     voice, complete, remote = self._voices['selector'], asks('selector'), config.selector.remote
     name = f'{voice.model} ({config.select.by})'
     if config.select.by == 'scores':
@@ -261,6 +265,27 @@ def _check_selector(config: Config) -> None:
       f'select.by is {config.select.by!r} and programs only give scores; set selector.judges=remote or '
       'select.by=scores.'
     )
+
+
+def check_judge(config: Config, selector: str, judge: str) -> str:
+  """Refuses to report by the judge that selects, unless the config insists; then what the table must say.
+
+  Args:
+    config: of scaling.
+    selector: the selecting model's name; `programs` for the offline judges.
+    judge: the reporting one's.
+
+  Raises:
+    ConfigError: they are one and nobody insists.
+  """
+  if selector != judge:
+    return ''
+  if not config.selector.insist:
+    raise ConfigError(
+      f'{judge} selects and would also report, which flatters the figures; name another judge, or insist '
+      'with --tts_set=selector.insist=true.'
+    )
+  return f'The judge that reports, {judge}, is the one that selected.'
 
 
 def programs() -> list[Ask]:

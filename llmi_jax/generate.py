@@ -101,7 +101,7 @@ async def scaled(task: Task, chosen: wiring.Config, folder: pathlib.Path) -> Ans
   """The best answer that test-time scaling finds; everything else goes to `folder`.
 
   Raises:
-    ConfigError: the folder is another scaling's, or the budget allows no answer.
+    ConfigError: the folder is another scaling's.
     Interrupted: stopped before there was one.
     DataError: no answer could be written.
   """
@@ -131,7 +131,9 @@ async def scaled(task: Task, chosen: wiring.Config, folder: pathlib.Path) -> Ans
       async with parts as generate:
         return (await generate(task, 1, SEED.value))[0]
   except ServiceFault as fault:
-    raise DataError(f'No answer could be written ({fault.cause}: {fault}); try again later.') from fault
+    raise DataError(
+      f'No answer could be written ({fault.cause}: {fault}); try again, or allow more.'
+    ) from fault
   finally:
     device.close()
     journal.close()

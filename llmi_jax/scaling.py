@@ -68,6 +68,7 @@ async def policy(
   origin: str = '',
   told: Callable[[Task, int, Result], None] | None = None,
   stop: asyncio.Event | None = None,
+  judge: str = '',
 ) -> AsyncIterator[Generate]:
   """A policy on our own engine, scaled.
 
@@ -80,8 +81,9 @@ async def policy(
     journal: keeps what tools and models reply.
     cache: of tools.
     origin: what answers are signed with.
-    told: see `opened`.
+    told: see `crews.opened`.
     stop: likewise.
+    judge: likewise.
   """
   writing = Writing(config.sample.temperature, run.sampler.tokens, origin=origin, stream='tts')
   held = sizes(config, loaded, run)
@@ -96,29 +98,20 @@ async def policy(
         speaker(batcher, loaded, held),
         flops_per_token(loaded),
       )
-      async with crews.opened(config, materials, told, stop) as generate:
+      async with crews.opened(config, materials, told, stop, judge) as generate:
         yield generate
 
 
-def check_judge(config: Config, selector: str, judge: str) -> str:
-  """Refuses to report by the judge that selects, unless the config insists; then what the table must say.
-
-  Args:
-    config: of scaling.
-    selector: the selecting model's name; `programs` for the offline judges.
-    judge: the reporting one's.
-
-  Raises:
-    ConfigError: they are one and nobody insists.
-  """
-  if selector != judge:
-    return ''
-  if not config.selector.insist:
-    raise ConfigError(
-      f'{judge} selects and would also report, which flatters the figures; name another judge, or insist '
-      'with --tts_set=selector.insist=true.'
-    )
-  return f'The judge that reports, {judge}, is the one that selected.'
+def facts(config: Config) -> list[tuple[str, str]]:
+  """What a table must say of answers that were scaled."""
+  programs = config.selector.judges == 'offline'
+  who = crews.PROGRAMS if programs else config.selector.remote.model or ', '.join(config.selector.remote.urls)
+  found = [
+    ('test-time scaling', ' '.join([TTS.value or '', *TTS_SET.value])),
+    ('selector', f'{who}, by {config.select.by}'),
+  ]
+  insisted = 'it may be the judge that reports: whoever ran this insisted'
+  return [*found, ('the selector', insisted)] if config.selector.insist else found
 
 
 def speaker(batcher: Batcher, policy: Policy, sizes: Sizes) -> Complete:

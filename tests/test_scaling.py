@@ -66,10 +66,10 @@ def test_what_cannot_work_is_one_sentence(name, changes, said):
 
 def test_the_judge_that_selects_does_not_report():
   with pytest.raises(ConfigError, match='insist'):
-    scaling.check_judge(config('tts_small.py'), 'm', 'm')
-  assert not scaling.check_judge(config('tts_small.py'), 'm', 'other')
+    crews.check_judge(config('tts_small.py'), 'm', 'm')
+  assert not crews.check_judge(config('tts_small.py'), 'm', 'other')
   insisting = config('tts_small.py', 'selector.insist=true')
-  assert 'is the one that selected' in scaling.check_judge(insisting, 'm', 'm')
+  assert 'is the one that selected' in crews.check_judge(insisting, 'm', 'm')
 
 
 def test_a_folder_is_one_scalings(tmp_path):

@@ -11,8 +11,9 @@ import hashlib
 from collections.abc import Callable
 
 from llmi_jax.core.answer import Answer
-from llmi_jax.core.errors import ConfigError, Interrupted
+from llmi_jax.core.errors import Interrupted
 from llmi_jax.core.task import Task
+from llmi_jax.services.faults import ServiceFault
 from llmi_jax.tts import choose, enhance, polish, sample, sift
 from llmi_jax.tts.crew import Crew, Generate, Heard
 from llmi_jax.tts.ledger import Account
@@ -81,9 +82,8 @@ async def run(task: Task, crew: Crew, plan: Plan, seed: int, stop: asyncio.Event
     stop: set to end soon, with the best so far.
 
   Raises:
-    ConfigError: the budget ended before a first answer was written.
-    Interrupted: it was stopped before that.
-    ServiceFault: nobody could write an answer.
+    Interrupted: it was stopped before a first answer was written.
+    ServiceFault: nobody could write an answer; `budget` where there was no time for one.
     DataError: the task cannot be read.
   """
   tree, stop = Tree(), stop or asyncio.Event()
@@ -98,7 +98,7 @@ async def run(task: Task, crew: Crew, plan: Plan, seed: int, stop: asyncio.Event
     if not tree.live:
       if stop.is_set():
         raise Interrupted('Stopped before a first answer was written.')
-      raise ConfigError('The budget ended before a first answer was written; raise budget.seconds.')
+      raise ServiceFault('budget', 'It ended before a first answer was written; raise budget.seconds.')
   chosen = tree.live[0]
   tree = tree.decided(tree.live, [Fate(chosen, 'answer', True, 'It is the answer.')])
   return Result(tree, chosen, crew.ledger.account(), crew.selector.name)

@@ -120,8 +120,15 @@ def account(found: Account) -> dict[str, Any]:
   }
 
 
-def write(folder: pathlib.Path, found: Iterable[tuple[Task, int, Result]]) -> pathlib.Path:
+def write(
+  folder: pathlib.Path, found: Iterable[tuple[Task, int, Result]], pictures: pathlib.Path | None = None
+) -> pathlib.Path:
   """Writes record and account of some results; returns the tree's path.
+
+  Args:
+    folder: for both.
+    found: task, number of the answer, and what it came to.
+    pictures: the folder in which `images/` is, if it is another.
 
   Raises:
     StorageError: the folder cannot be written.
@@ -131,7 +138,7 @@ def write(folder: pathlib.Path, found: Iterable[tuple[Task, int, Result]]) -> pa
     lines += rows(task, number, result)
     accounts.append({'task': task.id, 'number': number, **account(result.account), 'notes': notes(result)})
     images = {p.image.sha256: p.image for r in result.tree.revisions for p in r.answer.pictures}
-    rollouts.write_images(folder, [*task.input_images, *images.values()])
+    rollouts.write_images(pictures or folder, [*task.input_images, *images.values()])
   buffer = io.BytesIO()
   pq.write_table(pa.Table.from_pylist(lines, SCHEMA), buffer, compression='zstd')
   write_atomically(folder / TREE, buffer.getvalue())

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmi_jax.core.answer import Prose
-from llmi_jax.core.errors import ConfigError, Interrupted
+from llmi_jax.core.errors import Interrupted
 from llmi_jax.judges.remote import MLLM, RemoteJudge
 from llmi_jax.services.chat import ChatClient, ChatSettings
 from llmi_jax.services.faults import ServiceFault
@@ -168,7 +168,7 @@ def test_nothing_written_yet_is_said():
     crew = scaling.crew(RESPONSES, ledger=Ledger(plan.limits), seconds=60.0)
     return await pipeline.run(TASK, crew, plan, 0, stop)
 
-  with pytest.raises(ConfigError, match=r'budget\.seconds'):
+  with pytest.raises(ServiceFault, match=r'budget\.seconds'):
     asyncio.run(work(Plan(limits=Limits(seconds=0.1)), None))
   stop = asyncio.Event()
   stop.set()
