@@ -229,7 +229,7 @@ def remote(chat: ChatClient, shop: Workshop, reply: Reply, sees: bool = True) ->
     request = ChatRequest(messages, writing.temperature, writing.tokens, _seed(seed, task.id, sample))
     key = f'{request.digest(chat.model, chat.settings.image_pixels)}/{sample}'
     said = await reply(key, lambda: chat.complete(request))
-    usage = _usage(said.prompt_tokens, said.completion_tokens, said.seconds)
+    usage = (('calls', 1.0), *_usage(said.prompt_tokens, said.completion_tokens, said.seconds))
     answer = await shop.finished(task, said.text, seed, sample, usage)
     if heard:
       heard(sample, answer)

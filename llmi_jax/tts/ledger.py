@@ -201,7 +201,8 @@ class Ledger:
     """An answer that was written, with its tools."""
     used = dict(answer.usage)
     prompt, completion = (int(used.get(f'{name}_tokens', 0)) for name in ('prompt', 'completion'))
-    self.charge('policy', Spent(0, prompt, completion, seconds=used.get('seconds', 0.0)))
+    calls = int(used.get('calls', 0))
+    self.charge('policy', Spent(calls, prompt, completion, seconds=used.get('seconds', 0.0)))
     for outcome in answer.outcomes:
       if outcome.started:  # what never ran cost nothing
         seconds = max(0.0, outcome.ended - outcome.started)

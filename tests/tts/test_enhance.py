@@ -139,6 +139,7 @@ def test_a_mended_plot_never_breaks_the_image_rule():
   assert 'image rule' in tree.fates[-1].why
 
 
+@pytest.mark.slow
 def test_code_is_mended_in_the_sandbox():
   async def work():
     sandbox = await Sandbox.open(Figures(2, 2, 40, 6, False), 1)

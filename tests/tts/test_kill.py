@@ -45,8 +45,20 @@ def calls(folder):
   return (folder / 'calls').read_text().splitlines()
 
 
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """An uninterrupted run: its folder, what it told, and what it asked."""
+  folder = tmp_path_factory.mktemp('whole') / 'run'
+
+  async def work():
+    async with ChatServer(reply) as server:
+      return await finished(folder, server.url), bodies(server.requests)
+
+  return folder, *asyncio.run(work())
+
+
 @pytest.mark.parametrize('hangs_at', [pytest.param(3, marks=pytest.mark.slow), 7])
-def test_killed_and_gone_on(tmp_path, hangs_at):
+def test_killed_and_gone_on(tmp_path, whole, hangs_at):
   """The third question falls into selecting, the seventh into enhancing."""
 
   async def work():
@@ -58,9 +70,6 @@ def test_killed_and_gone_on(tmp_path, hangs_at):
         return Act('hang')
       return reply(body, number)
 
-    async with ChatServer(reply) as server:
-      whole = await finished(tmp_path / 'whole', server.url)
-      asked = bodies(server.requests)
     async with ChatServer(script) as server:
       process = await start(tmp_path / 'killed', server.url)
       await asyncio.wait_for(reached.wait(), 120)
@@ -71,25 +80,22 @@ def test_killed_and_gone_on(tmp_path, hangs_at):
       before = calls(tmp_path / 'killed')
       server.requests.clear()
       again = await finished(tmp_path / 'killed', server.url)
-      return whole, asked, first, before, again, bodies(server.requests)
+      return first, before, again, bodies(server.requests)
 
-  whole, asked, first, before, again, second = asyncio.run(work())
-  assert again == whole
+  folder, told, asked = whole
+  first, before, again, second = asyncio.run(work())
+  assert again == told
   assert len(asked) == len(set(asked)) > hangs_at
   assert set(first[:-1]).isdisjoint(second)  # the last one was never answered
   assert sorted(first[:-1] + second) == sorted(asked)
   after = calls(tmp_path / 'killed')
   assert after[: len(before)] == before
-  assert len(set(after)) == len(after) == len(calls(tmp_path / 'whole'))
+  assert len(set(after)) == len(after) == len(calls(folder))
 
 
-def test_the_record_and_the_page_tell_of_everybody(tmp_path):
-  async def work():
-    async with ChatServer(reply) as server:
-      return await finished(tmp_path / 'run', server.url)
-
-  told = asyncio.run(work())
-  rows = pq.read_table(tmp_path / 'run' / record.TREE).to_pylist()
+def test_the_record_and_the_page_tell_of_everybody(whole):
+  folder, told, _ = whole
+  rows = pq.read_table(folder / record.TREE).to_pylist()
   chosen = [row for row in rows if row['chosen']]
   assert [row['response'] for row in chosen] == [told['response']]
   assert chosen[0]['images'] == told['pictures']
@@ -97,11 +103,11 @@ def test_the_record_and_the_page_tell_of_everybody(tmp_path):
   assert all(row['fates'] for row in rows)
   assert {fate['stage'] for row in rows for fate in row['fates']} >= {'filter', 'select', 'enhance', 'answer'}
   pieces = [piece for row in rows for piece in row['answer'] if piece['picture']]
-  assert all((tmp_path / 'run' / piece['picture']['path']).is_file() for piece in pieces)
-  account = json.loads((tmp_path / 'run' / record.ACCOUNT).read_text())[0]
+  assert all((folder / piece['picture']['path']).is_file() for piece in pieces)
+  account = json.loads((folder / record.ACCOUNT).read_text())[0]
   assert account['total']['calls'] == told['calls']
   assert account['seconds'] == pytest.approx(sum(account['wall'].values()))
-  html = (tmp_path / 'run' / page.NAME).read_text()
+  html = (folder / page.NAME).read_text()
   assert html.count('id="revision-') == len(rows)
   for words in ('Sample 0', 'goes on', 'out</b>', 'tool:search', 'A house'):
     assert words in html
