@@ -117,12 +117,13 @@ def depth(result: Result, specs) -> int:
       changed = made.changed if made else ()
       words = ' '.join(note.words for note in tree.notes if f'Sample {tree.sample(index)},' in note.words)
       picked = {int(p) for p in re.findall(r'place (\d+): [^:]*, of \d', words)}
-      calls = places.calls(revision.answer)
+      calls, outcomes = places.calls(revision.answer), places.outcomes(revision.answer)
 
-      def cost(position, calls=calls, changed=changed, picked=picked) -> int:
+      def cost(position, calls=calls, outcomes=outcomes, changed=changed, picked=picked) -> int:
         moved = any(source in changed for source in places.needs(calls[position], specs))
-        tried = calls[position].tool in ('search', 'diffusion', 'edit')
-        return moved + (2 if position in picked else tried and calls[position].tool == 'search')
+        # Built-in edits take no seed, so only search is asked for more.
+        asked = calls[position].tool == 'search' and outcomes[position].image is not None
+        return moved + asked + (position in picked)
 
       longest = max(longest, chain(revision.answer, specs, cost) + (made is not None))
   total += longest

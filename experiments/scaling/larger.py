@@ -15,7 +15,7 @@ import pathlib
 import subprocess
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.scaling import arms
 from experiments.scaling.arms import Arm
@@ -54,6 +54,7 @@ def make(name: str, seed: int) -> str:
 
 
 def main(_: list[str]) -> None:
+  logging.set_verbosity(logging.ERROR)
   asyncio.run(measure())
 
 

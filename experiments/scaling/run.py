@@ -10,7 +10,7 @@ README beside it. `--tasks=10 --seeds=0` is a look at it.
 import asyncio
 import pathlib
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from experiments.scaling import arms
 from llmi_jax.data.builtin import generate
@@ -25,6 +25,7 @@ MS = flags.DEFINE_list('m', ['0', '1', '2', '4'], 'Likewise.')
 
 
 def main(_: list[str]) -> None:
+  logging.set_verbosity(logging.ERROR)
   asyncio.run(measure())
 
 
