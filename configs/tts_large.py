@@ -5,11 +5,13 @@
 The argument as in tts_paper.py. Every number is ours.
 """
 
+from typing import Any
+
 from configs import tts_paper
 
 
 def get_config(arg=None):
-  config = tts_paper.get_config(arg)
+  config: Any = tts_paper.get_config(arg)
   config.sample.n = 16
   config.select.k = 4
   config.select.by = 'list'

@@ -1,4 +1,4 @@
-"""Test-time scaling as LLM-I describes it: sample, a model selects, every picture is bettered, text is polished.
+"""Test-time scaling as LLM-I describes it: sample, select, better every picture, polish the text, choose.
 
     python -m llmi_jax.generate --policy=RUN --prompt=… --tts=configs/tts_paper.py:http://127.0.0.1:8000/v1
 
@@ -6,11 +6,13 @@ The argument is the base URL of a chat model that sees; it selects, polishes and
 "about 16 s" of polishing are the paper's; every number here is ours, since none is published.
 """
 
+from typing import Any
+
 from configs import tts_small
 
 
 def get_config(arg=None):
-  config = tts_small.get_config()
+  config: Any = tts_small.get_config()
   config.sample.n = 8
   config.select.k = 2
   config.select.by = 'pairs'

@@ -5,6 +5,8 @@
 Every value is ours: LLM-I states neither its numbers nor its criteria.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs import judges
@@ -12,7 +14,7 @@ from configs import judges
 
 def get_config(arg=None):
   del arg
-  config = ConfigDict()
+  config: Any = ConfigDict()
   config.sample = ConfigDict()
   config.sample.n = 4  # answers, of one group
   config.sample.temperature = 1.0

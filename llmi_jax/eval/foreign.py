@@ -72,7 +72,8 @@ class Rows:
     """The answer to a record; None where there is none or it cannot be read."""
     id, _, category = record.id.partition('~')
     places = self._places.get(id, [])
-    fitting = [p for p in places if p.category == (category or record.task.category[-1])] or places
+    category = category or (record.task.category or ('',))[-1]
+    fitting = [place for place in places if place.category == category] or places
     if not fitting:
       return Answered((None,))
     row = lines.row_at(self.path, fitting[0].offset, fitting[0].where)

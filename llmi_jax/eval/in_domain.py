@@ -54,6 +54,7 @@ _OFFICIAL = {
   },
 }
 _FIGURES = ('reward', 'exact_rule', 'rule', 'llm', 'mllm')
+_CALLED = ('tool_accuracy', 'r_tool')
 _COUNTED = ('valid_tag_rate', 'tool_success', 'tool_accuracy', 'r_tool', 'hygiene')
 
 
@@ -180,6 +181,9 @@ class InDomain:
     exact = judged.rule
     terms = (Term('reward', total), Term('exact_rule', exact.value, exact.note), training, judged.llm, mllm)
     counted = [_counted(term) for term in judged.diagnostics if term.name in _COUNTED]
+    if answer.document is None:  # nothing is known of its calls
+      words = 'Its calls are not known.'
+      counted = [Value(v.name, None, 'absent', words) if v.name in _CALLED else v for v in counted]
     return (*(_value(term) for term in terms), *counted)
 
   async def _verdicts(self, record: Record, answer: Answer, said: Mapping[str, Said]) -> tuple[Verdict, ...]:

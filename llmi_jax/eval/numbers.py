@@ -7,7 +7,7 @@ import numpy as np
 
 RESAMPLES = 2000
 LEVEL = 0.95
-_CHUNK = 1 << 20  # draws at once
+_CHUNK = 1 << 17  # draws at once: a bound on memory
 
 
 @dataclasses.dataclass(frozen=True)

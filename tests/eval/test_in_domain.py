@@ -203,3 +203,10 @@ def test_tables_count_calls_by_tool():
   first, second = benchmark.tables(items)
   assert first.at('all', 'exact_rule').value == 0.5 and first.at('all', 'tool_success').n == 1
   assert second.at('search', 'invocation success').n == 1
+
+
+def test_nothing_is_said_of_calls_that_are_not_known():
+  record = read()[0]  # wants no tool, so that any answer without calls would be right
+  found = judged(record, Answer(record.id, (Prose('Leaves turn as days get short.'),)))
+  assert found['tool_accuracy'].kind == found['r_tool'].kind == 'absent'
+  assert found['reward'].value is not None
