@@ -68,6 +68,7 @@ setup(
       'judges/templates/*',
       'text/templates/*',
       'report/templates/*',
+      'tts/templates/*',
       'eval/prompts/*',
       'eval/templates/*',
       'eval/examples/**/*',

@@ -3,6 +3,8 @@
     async with answering.policy(...) as generate:
       answers = await generate(task, n, seed)
 
+Who calls it may be told of each answer as it ends: `generate(task, n, seed, heard)`.
+
 Tools are *offered*; or *absent*, when the prompt does not speak of them; or *refused*, when it does and every
 call is turned away. In the last two no tool is run.
 """
@@ -12,8 +14,9 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Literal, Protocol
 
 from llmi_jax import speaking, toolbox, wiring
 from llmi_jax.core.answer import Answer
@@ -22,9 +25,11 @@ from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.task import ImagePart, Message, Part, Task, TextPart
 from llmi_jax.rollout.batcher import Batcher, Job
 from llmi_jax.rollout.device import Device
+from llmi_jax.sampling.keys import Stream
+from llmi_jax.sampling.request import Sample
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.chat import ChatClient
-from llmi_jax.services.completion import ChatRequest
+from llmi_jax.services.completion import ChatReply, ChatRequest
 from llmi_jax.services.journal import Journal
 from llmi_jax.speaking import Limits
 from llmi_jax.text import grammar, prompts
@@ -34,9 +39,18 @@ from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry
 from llmi_jax.tools.session import SessionKey
 
+Usage = tuple[tuple[str, float], ...]
 Offer = Literal['offered', 'absent', 'refused']
-Generate = Callable[[Task, int, int], Awaitable[list[Answer]]]
-Reply = Callable[[str, Callable[[], Awaitable[str]]], Awaitable[str]]
+Heard = Callable[[int, Answer], None]
+Reply = Callable[[str, Callable[[], Awaitable[ChatReply]]], Awaitable[ChatReply]]
+
+
+class Generate(Protocol):
+  """Answers a task."""
+
+  def __call__(self, task: Task, n: int, seed: int, heard: Heard | None = None, /) -> Awaitable[list[Answer]]:
+    """`n` answers in the order of their numbers; `heard` gets number and answer of each as it ends."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +62,14 @@ class Writing:
     tokens: most of a response.
     offer: what becomes of tools.
     origin: what answers are signed with.
+    stream: what they are written for, part of the place of tool calls in a journal.
   """
 
   temperature: float
   tokens: int
   offer: Offer = 'offered'
   origin: str = ''
+  stream: Stream = 'eval'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,17 +97,22 @@ class Workshop:
     """The task as prompts see it."""
     return dataclasses.replace(task, offered_tools=()) if self.writing.offer == 'absent' else task
 
-  async def finished(self, task: Task, response: str, seed: int, sample: int) -> Answer:
+  def place(self, task: Task, seed: int, sample: int) -> SessionKey:
+    """Where the calls of an answer stand in a journal."""
+    return SessionKey(seed, 0, f'{self.writing.stream}{seed}/{task.id}', sample)
+
+  async def finished(self, task: Task, response: str, seed: int, sample: int, usage: Usage = ()) -> Answer:
     """A response as an answer, its tools run."""
     document = grammar.parse(response, self.registry.specs, len(task.input_images))
     if self.writing.offer == 'offered':
-      session = self.dispatcher.open(task, SessionKey(seed, 0, f'eval/{task.id}', sample))
+      session = self.dispatcher.open(task, self.place(task, seed, sample))
       for segment in document.segments:
         session.submit(segment)
       outcomes = await session.finish()
     else:
       outcomes = _refused(document)
-    return Answer(task.id, answers.compose(document, outcomes), document, origin=self.writing.origin)
+    parts = answers.compose(document, outcomes)
+    return Answer(task.id, parts, document, origin=self.writing.origin, usage=usage)
 
 
 @contextlib.asynccontextmanager
@@ -115,7 +136,7 @@ async def workshop(
 
 @contextlib.asynccontextmanager
 async def policy(
-  loaded: wiring.Policy, device: Device, shop: Workshop, prompt_tokens: int, rows: int
+  loaded: wiring.Policy, device: Device, shop: Workshop, prompt_tokens: int, rows: int, samples: int = 1
 ) -> AsyncIterator[Generate]:
   """A policy on our own engine.
 
@@ -127,36 +148,66 @@ async def policy(
     shop: its tools.
     prompt_tokens: longest prompt.
     rows: responses that are decoded together.
+    samples: answers to one task that share the reading of its prompt.
   """
-  limits = Limits(prompt_tokens, shop.writing.tokens, rows)
-  places = asyncio.Semaphore(2 * rows)
+  limits = Limits(prompt_tokens, shop.writing.tokens, rows, samples)
+  async with speaking.batching(loaded, device, limits, shop.writing.stream) as batcher:
+    yield writer(loaded, batcher, shop, limits)
+
+
+def writer(loaded: wiring.Policy, batcher: Batcher, shop: Workshop, limits: Limits) -> Generate:
+  """The same over a batcher that is at work."""
+  places = asyncio.Semaphore(2 * limits.rows)
   render = functools.partial(
     prompts.render,
     tokenizer=loaded.tokenizer,
     specs=shop.specs,
     template=shop.template,
-    limit=prompt_tokens,
+    limit=limits.prompt,
     processor=loaded.processor,
   )
-  async with speaking.batching(loaded, device, limits, 'eval') as batcher:
 
-    async def one(task: Task, prompt: Any, seed: int, sample: int) -> Answer:
+  async def group(task: Task, job: Job, seed: int, heard: Heard | None) -> list[Answer]:
+    """The answers of one job; a response's tools start when it ends, beside the others' decoding."""
+    work: dict[int, asyncio.Task[Answer]] = {}
+    started = time.monotonic()
+
+    async def one(sample: Sample) -> Answer:
+      number = job.first + sample.sample
+      usage = _usage(
+        # The prompt is read once; who pays for it is the first.
+        0 if sample.sample else len(job.prompt.tokens),
+        len(sample.tokens),
+        time.monotonic() - started,
+      )
+      text = loaded.tokenizer.decode(sample.tokens)
+      answer = await shop.finished(task, text, seed, number, usage)
+      if heard:
+        heard(number, answer)
+      return answer
+
+    try:
       async with places:
-        sampled = await _sample(batcher, prompt, _seed(seed, task.id, sample), shop.writing)
-      return await shop.finished(task, loaded.tokenizer.decode(sampled.tokens), seed, sample)
+        batcher.submit(job)
+        async for sample in job.each():
+          work[sample.sample] = asyncio.ensure_future(one(sample))
+      await asyncio.gather(*work.values())
+    finally:
+      await _stopped(list(work.values()))
+    return [work[number].result() for number in sorted(work)]
 
-    async def generate(task: Task, n: int, seed: int) -> list[Answer]:
-      prompt = await asyncio.to_thread(render, shop.asked(task))
-      batcher.sight.check(prompt)
-      return list(await asyncio.gather(*(one(task, prompt, seed, k) for k in range(n))))
+  async def generate(task: Task, n: int, seed: int, heard: Heard | None = None, /) -> list[Answer]:
+    prompt = await asyncio.to_thread(render, shop.asked(task))
+    batcher.sight.check(prompt)
+    writing, each = shop.writing, limits.samples
+    jobs = [
+      Job(prompt, _seed(seed, task.id), writing.tokens, writing.temperature, min(each, n - first), first)
+      for first in range(0, n, each)
+    ]
+    work = [asyncio.ensure_future(group(task, job, seed, heard)) for job in jobs]
+    return [answer for answers_ in await _together(work) for answer in answers_]
 
-    yield generate
-
-
-async def _sample(batcher: Batcher, prompt: Any, seed: int, writing: Writing):
-  job = Job(prompt, seed, writing.tokens, writing.temperature)
-  batcher.submit(job)
-  return await job.last()
+  return generate
 
 
 def remote(chat: ChatClient, shop: Workshop, reply: Reply, sees: bool = True) -> Generate:
@@ -172,21 +223,45 @@ def remote(chat: ChatClient, shop: Workshop, reply: Reply, sees: bool = True) ->
   """
   writing = shop.writing
 
-  async def one(task: Task, seed: int, sample: int) -> Answer:
+  async def one(task: Task, seed: int, sample: int, heard: Heard | None) -> Answer:
     system = shop.template.render(prompts.offered(shop.asked(task), shop.specs))
     messages = (Message('system', (TextPart(system),)), *numbered(task, sees))
     request = ChatRequest(messages, writing.temperature, writing.tokens, _seed(seed, task.id, sample))
-
-    async def ask() -> str:
-      return (await chat.complete(request)).text
-
     key = f'{request.digest(chat.model, chat.settings.image_pixels)}/{sample}'
-    return await shop.finished(task, await reply(key, ask), seed, sample)
+    said = await reply(key, lambda: chat.complete(request))
+    usage = (('calls', 1.0), *_usage(said.prompt_tokens, said.completion_tokens, said.seconds))
+    answer = await shop.finished(task, said.text, seed, sample, usage)
+    if heard:
+      heard(sample, answer)
+    return answer
 
-  async def generate(task: Task, n: int, seed: int) -> list[Answer]:
-    return list(await asyncio.gather(*(one(task, seed, k) for k in range(n))))
+  async def generate(task: Task, n: int, seed: int, heard: Heard | None = None, /) -> list[Answer]:
+    return await _together([asyncio.ensure_future(one(task, seed, k, heard)) for k in range(n)])
 
   return generate
+
+
+async def _together(work: Sequence[asyncio.Task[Any]]) -> list[Any]:
+  """All results; what fails lets the others end first, so that who hears of them has them."""
+  try:
+    await asyncio.wait(work)
+  finally:
+    await _stopped(work)
+  return [one.result() for one in work]
+
+
+async def _stopped(work: Sequence[asyncio.Task[Any]]) -> None:
+  for one in work:
+    one.cancel()
+  await asyncio.gather(*work, return_exceptions=True)
+
+
+def _usage(prompt: int, completion: int, seconds: float) -> Usage:
+  return (
+    ('prompt_tokens', float(prompt)),
+    ('completion_tokens', float(completion)),
+    ('seconds', seconds),
+  )
 
 
 def numbered(task: Task, sees: bool) -> list[Message]:
@@ -217,7 +292,7 @@ def _refused(document: Document) -> dict[int, ToolOutcome]:
   }
 
 
-def _seed(seed: int, task: str, sample: int) -> int:
+def _seed(seed: int, task: str, sample: int = 0) -> int:
   """In [0, 2³¹); batch and order do not enter it."""
   digest = hashlib.sha256(f'{seed}/{task}/{sample}'.encode()).digest()
   return int.from_bytes(digest[:4], 'big') >> 1

@@ -15,19 +15,22 @@ Exit: 0; 2 after an error; 3 where a file was faulty or something could not be j
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import os
 import pathlib
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import answering, benches, front, speaking, wiring
+from llmi_jax import answering, benches, crews, front, scaling, speaking, wiring
 from llmi_jax.answering import Generate, Offer, Workshop, Writing
 from llmi_jax.core.errors import ConfigError, DataError
+from llmi_jax.core.task import Task
 from llmi_jax.eval import compare, estimate, harness, streams, table
 from llmi_jax.eval.calls import Caller, Said
 from llmi_jax.eval.harness import Answers, Plan
@@ -40,6 +43,9 @@ from llmi_jax.services.completion import ChatReply, ChatRequest
 from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.journal import Journal
 from llmi_jax.services.limits import Limit
+from llmi_jax.tts import page as tts_page
+from llmi_jax.tts import record
+from llmi_jax.tts.pipeline import Result
 
 POLICY = flags.DEFINE_string('policy', None, 'Work folder, Hugging Face folder or builtin:NAME that answers.')
 UNTRAINED = flags.DEFINE_bool('untrained', False, 'The policy as it was before training.')
@@ -118,7 +124,7 @@ async def evaluate(chosen: benches.Choice, config: wiring.Config) -> bool:
         print(f'{store.forget_failures()} items are judged anew.', file=sys.stderr)
       cache = Cache(CACHE.value, _CACHE_BYTES) if CACHE.value else None
       caller = Caller(complete, model, chosen.pixels, store, cache)
-      async with _answers(chosen, benchmark, config, store) as answers:
+      async with _answers(chosen, benchmark, config, store, model) as answers:
         outcome = await harness.run(benchmark, answers, caller, store, Plan(AT_ONCE.value, LIMIT.value), stop)
     if not LIMIT.value:
       outcome.faults += chosen.unknown(outcome.ids)
@@ -149,17 +155,18 @@ def _settings(chosen: benches.Choice) -> dict[str, Any]:
   if chosen.foreign:
     return {}
   names = ('policy', 'untrained', 'remote_model', 'blind', 'tools', 'temperature', 'seed')
-  return {name: flags.FLAGS[name].value for name in names}
+  scaled = scaling.read()
+  found = {name: flags.FLAGS[name].value for name in names}
+  return found | ({'tts': json.loads(scaled.to_json())} if scaled is not None else {})
 
 
 def _facts(chosen: benches.Choice) -> list[tuple[str, str]]:
   if chosen.foreign:
     return []
-  return [
-    ('temperature of answers', f'{TEMPERATURE.value:g}'),
-    ('tools', TOOLS.value),
-    ('seed', f'{SEED.value}'),
-  ]
+  scaled = scaling.read()
+  temperature = TEMPERATURE.value if scaled is None else scaled.sample.temperature
+  found = [('temperature of answers', f'{temperature:g}'), ('tools', TOOLS.value), ('seed', f'{SEED.value}')]
+  return found if scaled is None else [*found, *scaling.facts(scaled)]
 
 
 def _claim(store: Store, settings: dict[str, Any]) -> None:
@@ -224,13 +231,13 @@ def _key(variable: str) -> str:
 
 @contextlib.asynccontextmanager
 async def _answers(
-  chosen: benches.Choice, benchmark: Benchmark, config: wiring.Config, store: Store
+  chosen: benches.Choice, benchmark: Benchmark, config: wiring.Config, store: Store, judge: str
 ) -> AsyncIterator[Answers]:
   """What finds or makes the answer to a record."""
   if chosen.foreign:
     yield chosen.foreign
     return
-  async with _generating(config, store) as generate:
+  async with _generating(config, store, judge) as generate:
     yield _kept(benchmark, generate, store)
 
 
@@ -257,15 +264,40 @@ def _kept(benchmark: Benchmark, generate: Generate, store: Store) -> Answers:
 
 
 @contextlib.asynccontextmanager
-async def _generating(config: wiring.Config, store: Store) -> AsyncIterator[Generate]:
+async def _generating(config: wiring.Config, store: Store, judge: str) -> AsyncIterator[Generate]:
   """A policy or a remote model with tools."""
   config, policy = _loaded(config)
+  scaled = scaling.read()
+  if scaled is not None and TOOLS.value != 'offered':
+    raise ConfigError(
+      f'--tts scales answers whose tools are run, and --tools={TOOLS.value} runs none; leave one out.'
+    )
   writing = Writing(
-    TEMPERATURE.value, RESPONSE.value or config.sampler.tokens, cast(Offer, TOOLS.value), _system()
+    TEMPERATURE.value if scaled is None else scaled.sample.temperature,
+    RESPONSE.value or config.sampler.tokens,
+    cast(Offer, TOOLS.value),
+    _system(),
+    'eval' if scaled is None else 'tts',
   )
   device, journal = Device(), Journal(store.folder)
   try:
     cache = Cache(store.folder / 'cache', _CACHE_BYTES)
+    if scaled is not None and policy is not None:
+      parts = scaling.policy(
+        scaled,
+        config,
+        policy,
+        device,
+        seed=SEED.value,
+        journal=journal,
+        cache=cache,
+        origin=_system(),
+        told=_recorder(store),
+        judge=judge,
+      )
+      async with parts as generate:
+        yield generate
+      return
     async with answering.workshop(config, device, writing, journal, cache, SEED.value) as shop:
       if policy is not None:
         longest = PROMPT.value or config.prompt.tokens
@@ -273,10 +305,27 @@ async def _generating(config: wiring.Config, store: Store) -> AsyncIterator[Gene
           yield generate
       else:
         async with _remote(shop, store) as generate:
-          yield generate
+          if scaled is None:
+            yield generate
+            return
+          materials = crews.Materials(generate, shop.registry, shop.dispatcher, shop.place, journal)
+          async with crews.opened(scaled, materials, _recorder(store), judge=judge) as better:
+            yield better
   finally:
     device.close()
     journal.close()
+
+
+def _recorder(store: Store) -> Callable[[Task, int, Result], None]:
+  """Keeps how each scaled answer came about, in a folder of its own."""
+
+  def told(task: Task, number: int, result: Result) -> None:
+    name = hashlib.sha256(task.id.encode('utf-8', 'replace')).hexdigest()[:16]
+    folder = store.folder / 'scaling' / name
+    record.write(folder, [(task, number, result)], store.folder)
+    tts_page.write(folder, task, result)
+
+  return told
 
 
 def _loaded(config: wiring.Config) -> tuple[wiring.Config, wiring.Policy | None]:
@@ -305,12 +354,15 @@ async def _remote(shop: Workshop, store: Store) -> AsyncIterator[Generate]:
     name='The model that answers',
   )
 
-  async def reply(key, ask) -> str:
+  async def reply(key, ask) -> ChatReply:
     kept = await asyncio.to_thread(store.reply, key)
     if kept is None:
-      kept = Said('answer', raw=await ask())
+      said = await ask()
+      tokens = said.prompt_tokens, said.completion_tokens
+      kept = Said('answer', model=said.model, seconds=said.seconds, tokens=tokens, raw=said.text)
       await asyncio.to_thread(store.keep_reply, key, kept)
-    return kept.raw
+    prompt, completion = kept.tokens
+    return ChatReply(kept.raw, kept.model, 'stop', prompt, completion, seconds=kept.seconds)
 
   async with ChatClient(settings) as chat:
     yield answering.remote(chat, shop, reply, not BLIND.value)

@@ -4,16 +4,22 @@
 
 RUN is a work folder; its newest checkpoint answers. `--image` may be repeated. The ending of
 `--out` decides the form: .html is one self-contained page, .md comes with a folder of pictures.
+
+`--tts=configs/tts_small.py` spends more at answer time: several samples, of which the best is bettered.
+What became of all of them is told in a folder beside the document, `cat_tts/scaling.html`. Ctrl-C ends
+with the best so far; after a kill the same command goes on and asks nobody twice.
 """
 
 import asyncio
+import json
 import pathlib
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, judging, toolbox, wiring
+from llmi_jax import checkpoint, front, judging, scaling, toolbox, wiring
+from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.models import decoder
@@ -22,6 +28,11 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
 from llmi_jax.services import images
+from llmi_jax.services.faults import ServiceFault
+from llmi_jax.services.journal import Journal
+from llmi_jax.tts import page as tts_page
+from llmi_jax.tts import record
+from llmi_jax.tts.pipeline import Result
 
 POLICY = flags.DEFINE_string('policy', None, 'Work folder of a run.', required=True)
 PROMPT = flags.DEFINE_string('prompt', None, 'What to ask.', required=True)
@@ -35,8 +46,13 @@ def main(_: ConfigDict) -> None:
   out = pathlib.Path(OUT.value)
   if out.suffix not in ('.html', '.md'):
     raise ConfigError(f'--out={out} ends in neither .html nor .md; choose one of these endings.')
-  path = document.write(out, task := ask(PROMPT.value, IMAGE.value), asyncio.run(answer(task)))
-  print(f'Document: {path}')
+  task, chosen = ask(PROMPT.value, IMAGE.value), scaling.read()
+  if chosen is None:
+    found = asyncio.run(answer(task))
+  else:
+    found = asyncio.run(scaled(task, chosen, folder := out.with_name(f'{out.stem}_tts')))
+    print(f'Scaling: {folder / tts_page.NAME}')
+  print(f'Document: {document.write(out, task, found)}')
 
 
 def ask(prompt: str, paths: list[str]) -> Task:
@@ -56,7 +72,7 @@ def ask(prompt: str, paths: list[str]) -> Task:
   return Task('asked', (Message('user', tuple(parts)),), prompt, ImageRule('free'), source='asked')
 
 
-async def answer(task: Task):
+async def answer(task: Task) -> Answer:
   """The policy's answer, its tools run."""
   config, policy = wiring.trained(POLICY.value)
   device = Device()
@@ -79,6 +95,48 @@ async def answer(task: Task):
       return found[0].answer
   finally:
     device.close()
+
+
+async def scaled(task: Task, chosen: wiring.Config, folder: pathlib.Path) -> Answer:
+  """The best answer that test-time scaling finds; everything else goes to `folder`.
+
+  Raises:
+    ConfigError: the folder is another scaling's.
+    Interrupted: stopped before there was one.
+    DataError: no answer could be written.
+  """
+  config, policy = wiring.trained(POLICY.value)
+  settings = {'policy': checkpoint.digest(policy.model), 'seed': SEED.value, 'prompt': task.question}
+  settings |= {'pictures': [image.sha256 for image in task.input_images], 'tts': json.loads(chosen.to_json())}
+  scaling.claim(folder, settings)
+  device, journal = Device(), Journal(folder)
+
+  def told(task: Task, number: int, result: Result) -> None:
+    record.write(folder, [(task, number, result)])
+    tts_page.write(folder, task, result)
+
+  try:
+    with scaling.stopping() as stop:
+      parts = scaling.policy(
+        chosen,
+        config,
+        policy,
+        device,
+        seed=SEED.value,
+        journal=journal,
+        origin=POLICY.value,
+        told=told,
+        stop=stop,
+      )
+      async with parts as generate:
+        return (await generate(task, 1, SEED.value))[0]
+  except ServiceFault as fault:
+    raise DataError(
+      f'No answer could be written ({fault.cause}: {fault}); try again, or allow more.'
+    ) from fault
+  finally:
+    device.close()
+    journal.close()
 
 
 if __name__ == '__main__':

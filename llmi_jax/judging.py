@@ -188,7 +188,7 @@ async def _distant(
       ChatSettings(
         tuple(config.urls),
         config.model,
-        _key(config.key_env),
+        key(config.key_env),
         Limit(config.concurrency, config.seconds, config.per_minute),
         config.attempt_seconds,
         Retry(config.attempts, config.retry_wait, budget=config.retry_share),
@@ -221,7 +221,12 @@ def _seat(
   return _Seat(judge, gauges, recorded, Recorded(judge, cache=cache), config.votes)
 
 
-def _key(variable: str) -> str:
+def key(variable: str) -> str:
+  """The key in an environment variable; empty where none is named.
+
+  Raises:
+    ConfigError: it is not set.
+  """
   if variable and variable not in os.environ:
     raise ConfigError(f'The environment variable {variable} is not set; set it to the key of the judge.')
   return os.environ[variable] if variable else ''

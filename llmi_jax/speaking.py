@@ -31,11 +31,13 @@ class Limits:
     prompt: most tokens that are read.
     response: most tokens of a reply.
     rows: replies that are decoded together.
+    samples: most replies to one prompt among them, which share its reading.
   """
 
   prompt: int
   response: int
   rows: int
+  samples: int = 1
 
 
 def load(path: str, pixels: int = 0) -> wiring.Policy:
@@ -104,6 +106,6 @@ def _engines(policy: wiring.Policy, limits: Limits) -> Callable[[float], Engine]
   def make(temperature: float) -> Engine:
     sampler = {'temperature': temperature, 'tokens': limits.response, 'chunk': 8}
     config = ConfigDict({'prompt': {'tokens': limits.prompt}, 'sampler': sampler})
-    return wiring.engine(policy, config, limits.rows, 1)
+    return wiring.engine(policy, config, max(1, limits.rows // limits.samples), limits.samples)
 
   return make

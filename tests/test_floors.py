@@ -19,8 +19,9 @@ FLOORS = {
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('speaking', 'updating'), 8),  # likewise, over these
-  **dict.fromkeys(('answering', 'benches'), 9),  # likewise, for evaluation
-  **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 10),
+  **dict.fromkeys(('answering', 'benches', 'crews'), 9),  # likewise, for answers and evaluation
+  'scaling': 10,  # likewise, over these
+  **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')
 HOST = ('core', 'services', 'text', 'tools', 'judges', 'rewards', 'data')

@@ -64,6 +64,7 @@ class Answer:
     verdicts: judges' replies.
     reward: the parts of its reward, where it was scored.
     origin: what wrote it, such as a policy's work folder or a model's name.
+    usage: what writing it took, where known: `prompt_tokens`, `completion_tokens`, `seconds`, `calls`, ….
   """
 
   task_id: str
@@ -72,6 +73,7 @@ class Answer:
   verdicts: tuple[Verdict, ...] = ()
   reward: RewardParts | None = None
   origin: str = ''
+  usage: tuple[tuple[str, float], ...] = ()
 
   @property
   def pictures(self) -> tuple[Picture, ...]:

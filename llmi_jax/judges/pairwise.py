@@ -1,5 +1,6 @@
 """Which of two answers is better, asked twice with their places swapped, so that a place is no merit."""
 
+import asyncio
 import dataclasses
 import hashlib
 from typing import Literal
@@ -52,8 +53,10 @@ class Comparison:
   async def compare(self, task: Task, first: Answer, second: Answer) -> Preference:
     """Asks for both orders; they must agree."""
     try:
-      there, why = await self._asked(task, first, second)
-      back, _ = await self._asked(task, second, first)
+      both = await asyncio.gather(
+        self._asked(task, first, second), self._asked(task, second, first), return_exceptions=True
+      )
+      (there, why), (back, _) = (_told(one) for one in both)
     except (ServiceFault, Unreadable) as fault:
       return Preference(None, reason=f'{fault.cause}: {fault}')
     if there != {'A': 'B', 'B': 'A'}.get(back, back):
@@ -78,3 +81,9 @@ class Comparison:
   def _request(self, values: dict[str, str | tuple[Part, ...]], code: str) -> ChatRequest:
     form = verdict_form.ask('lines', code, _FIELDS)
     return ChatRequest(self._template.messages(values | {'code': code, 'form': form}), *self._sampling)
+
+
+def _told(said: tuple[str, str] | BaseException) -> tuple[str, str]:
+  if isinstance(said, BaseException):
+    raise said
+  return said

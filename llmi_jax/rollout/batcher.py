@@ -5,7 +5,7 @@ import collections
 import dataclasses
 import hashlib
 import queue
-from collections.abc import Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -28,15 +28,17 @@ class Full(Exception):
 
 @dataclasses.dataclass(eq=False)
 class Job:
-  """One reply that is wanted.
+  """One reply that is wanted, or several to one prompt, which is then read once.
 
   Attributes:
     prompt: what is read.
     seed: equal ones give equal replies to equal prompts.
     limit: most tokens of the reply.
     temperature: of sampling.
-    events: gets the reply's tokens so far, [t] int32, now and then; at the end the sample, or what went
-      wrong.
+    samples: how many replies, at most the engine's per prompt.
+    first: number of the first of them, which tells replies of one seed apart.
+    events: gets the samples as they end, or what went wrong; of a single reply its tokens so far, [t] int32,
+      now and then before that.
     dropped: set where nobody waits any more.
   """
 
@@ -44,6 +46,8 @@ class Job:
   seed: int
   limit: int
   temperature: float
+  samples: int = 1
+  first: int = 0
   events: asyncio.Queue[np.ndarray | Sample | BaseException] = dataclasses.field(
     default_factory=asyncio.Queue
   )
@@ -55,13 +59,20 @@ class Job:
     Raises:
       Exception: whatever kept the reply from being made.
     """
+    samples = [sample async for sample in self.each()]
+    return samples[0]
+
+  async def each(self) -> AsyncIterator[Sample]:
+    """The samples in the order in which they end; likewise."""
+    left = self.samples
     try:
-      while True:
+      while left:
         event = await self.events.get()
         if isinstance(event, BaseException):
           raise event
         if isinstance(event, Sample):
-          return event
+          left -= 1
+          yield event
     finally:
       self.dropped = True
 
@@ -88,7 +99,7 @@ class Batcher:
 
     Args:
       device: the thread that all of it runs on.
-      make: builds an engine of one row per prompt for a temperature.
+      make: builds an engine for a temperature.
       params: what it decodes with.
       sight: of the policy.
       stream: of random keys.
@@ -159,15 +170,16 @@ class Batcher:
     engine = self._engines.get(temperature) or self._make(temperature)
     self._engines[temperature] = engine
     number, so_far = 0, collections.defaultdict[int, list[np.ndarray]](list)
+    left = collections.Counter[int]()  # samples of each job that have not ended
     try:
       while True:
         # No more than soon have a row: features of pictures take room on the device.
         while len(running) < 2 * engine.config.rows and not self._joining.empty():
           job, number = self._joining.get(), number + 1
-          running[number] = job
+          running[number], left[number] = job, job.samples
           self._unseen.discard(job)
-          key = _key(job, self._stream)
-          engine.submit(self.sight.request(self._params, number, job.prompt, key, job.limit))
+          keys = _keys(job, self._stream)
+          engine.submit(self.sight.request(self._params, number, job.prompt, keys, job.limit))
         for id in [id for id, job in running.items() if job.dropped]:
           del running[id]
           so_far.pop(id, None)
@@ -178,9 +190,14 @@ class Batcher:
         for sample in engine.step(self._params):
           assert isinstance(sample.id, int)
           so_far.pop(sample.id, None)
-          events.append((running.pop(sample.id), sample))
+          events.append((running[sample.id], sample))
+          left[sample.id] -= 1
+          if not left[sample.id]:
+            del running[sample.id]
         for piece in engine.pieces:
           assert isinstance(piece.id, int)
+          if running[piece.id].samples > 1:
+            continue
           so_far[piece.id].append(piece.tokens)
           events.append((running[piece.id], np.concatenate(so_far[piece.id])))
         yield events
@@ -193,9 +210,10 @@ def _bytes(job: Job) -> int:
   return sum(picture.patches.nbytes for picture in job.prompt.vision)
 
 
-def _key(job: Job, stream: Stream):
-  """[1] key of a job: its seed and its prompt, nothing of who else is in the batch."""
+def _keys(job: Job, stream: Stream):
+  """[n] keys of a job: its seed, its prompt and the numbers of its replies, nothing of who else is there."""
   seen = ''.join(job.prompt.vision[i].sha256 for i in job.prompt.images)
   digest = hashlib.sha256(job.prompt.tokens.tobytes() + seen.encode()).digest()
   word = int.from_bytes(digest[:4], 'big')
-  return row_keys(job.seed, stream, 0, np.array([word], np.uint32), np.array([0], np.uint32))
+  numbers = np.arange(job.first, job.first + job.samples, dtype=np.uint32)
+  return row_keys(job.seed, stream, 0, np.full(job.samples, word, np.uint32), numbers)

@@ -51,6 +51,27 @@ def read(body: bytes, encode: Callable[[list[Message]], Prompt], most: int) -> A
   Raises:
     Refused: it is none, or asks for what is not served.
   """
+  data = fields(body)
+  if data.get('top_logprobs'):
+    raise Refused('top_logprobs is not served; logprobs gives those of the reply.')
+  if data.get('top_p', 1) != 1 or data.get('top_k', -1) not in (-1, 0):
+    raise Refused('top_p and top_k are not served; replies are drawn from the whole distribution.')
+  limit = _number(data, _limit_name(data), most, 1, most, whole=True)
+  temperature = float(_number(data, 'temperature', 1.0, 0.0, 2.0))
+  try:
+    prompt = encode(messages(data.get('messages')))
+  except (DataError, WeightsError) as error:
+    raise Refused(str(error)) from error
+  job = Job(prompt, seed(data), int(limit), temperature)
+  return Asked(job, data.get('stream') is True, data.get('logprobs') is True)
+
+
+def fields(body: bytes) -> dict[str, Any]:
+  """A request's fields; what every server here refuses is refused.
+
+  Raises:
+    Refused: it is no request, or asks for what nobody serves.
+  """
   try:
     data = json.loads(body)
   except (ValueError, RecursionError) as error:
@@ -61,22 +82,20 @@ def read(body: bytes, encode: Callable[[list[Message]], Prompt], most: int) -> A
     raise Refused(f'{asked[0]} is not served.')
   if data.get('n', 1) != 1:
     raise Refused('n is not 1; ask once per reply.')
-  if data.get('top_logprobs'):
-    raise Refused('top_logprobs is not served; logprobs gives those of the reply.')
-  if data.get('top_p', 1) != 1 or data.get('top_k', -1) not in (-1, 0):
-    raise Refused('top_p and top_k are not served; replies are drawn from the whole distribution.')
-  seed = _number(data, 'seed', secrets.randbelow(1 << 31), 0, (1 << 31) - 1, whole=True)
-  limit = _number(data, _limit_name(data), most, 1, most, whole=True)
-  temperature = float(_number(data, 'temperature', 1.0, 0.0, 2.0))
-  try:
-    prompt = encode(_messages(data.get('messages')))
-  except (DataError, WeightsError) as error:
-    raise Refused(str(error)) from error
-  job = Job(prompt, int(seed), int(limit), temperature)
-  return Asked(job, data.get('stream') is True, data.get('logprobs') is True)
+  return data
 
 
-def _messages(data: Any) -> list[Message]:
+def seed(data: dict[str, Any]) -> int:
+  """The request's seed, or a fresh one."""
+  return int(_number(data, 'seed', secrets.randbelow(1 << 31), 0, (1 << 31) - 1, whole=True))
+
+
+def messages(data: Any) -> list[Message]:
+  """The request's messages; slow where they have pictures.
+
+  Raises:
+    Refused: they are none.
+  """
   if not isinstance(data, list) or not data:
     raise Refused('messages is no list, or empty.')
   if sum(map(_pictures, data)) > MOST_PICTURES:

@@ -8,10 +8,14 @@ that come together are decoded together. Served: `/v1/models`, `/v1/chat/complet
 one sentence. A policy with a vision tower is shown pictures, which come inside the request as data URLs. The
 environment variable LLMI_JAX_CHAT_KEY, where set, is the bearer token that requests must show; without one
 only this machine is served.
+
+With `--tts=configs/tts_small.py` a reply is a document, its tools run: the best that test-time scaling finds,
+as Markdown with its pictures inside. RUN is a work folder then, whose config says which tools there are.
 """
 
 import asyncio
 import collections
+import contextlib
 import json
 import pathlib
 import secrets
@@ -23,7 +27,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, speaking, wiring
+from llmi_jax import front, scaling, speaking, wiring
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Message
 from llmi_jax.rollout.batcher import Batcher, Full, Job
@@ -41,7 +45,7 @@ try:
   from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
   from starlette.routing import Route
 
-  from llmi_jax.serve import door
+  from llmi_jax.serve import documents, door
   from llmi_jax.serve.door import Refused
 except ImportError as error:
   raise SystemExit(f'Error: {error}; pip install "llmi_jax[serve]".') from error
@@ -71,18 +75,30 @@ async def serve(path: str, name: str) -> None:
     WeightsError: the policy cannot be loaded.
   """
   host, port = door.HOST.value, door.PORT.value or DEFAULT_PORT
-  key = door.key(KEY, host)
-  policy = speaking.load(path, PIXELS.value)
-  device = Device()
-  limits = Limits(PROMPT.value, RESPONSE.value, ROWS.value)
+  key, chosen, device = door.key(KEY, host), scaling.read(), Device()
   try:
-    async with speaking.batching(policy, device, limits) as batcher:
-      application = app(batcher, policy, limits, name, key)
+    async with _application(path, name, key, chosen, device) as application:
       settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')
       print(f'Serving {name} on http://{host}:{port}/v1', flush=True)
       await uvicorn.Server(settings).serve()
   finally:
     device.close()
+
+
+@contextlib.asynccontextmanager
+async def _application(
+  path: str, name: str, key: str, chosen: Any, device: Device
+) -> AsyncIterator[Starlette]:
+  """The plain policy, or the scaled one."""
+  if chosen is None:
+    policy = speaking.load(path, PIXELS.value)
+    limits = Limits(PROMPT.value, RESPONSE.value, ROWS.value)
+    async with speaking.batching(policy, device, limits) as batcher:
+      yield app(batcher, policy, limits, name, key)
+    return
+  run, policy = wiring.trained(path)
+  async with scaling.policy(chosen, run, policy, device, seed=0, origin=name) as generate:
+    yield documents.app(generate, name, key)
 
 
 def app(batcher: Batcher, policy: wiring.Policy, limits: Limits, name: str, key: str = '') -> Starlette:

@@ -20,7 +20,8 @@ class Breaker:
 
   Attributes:
     trips: how often it has opened.
-    row: failures in a row so far; who chooses among providers may prefer those with fewer.
+    row: failures in a row so far, refusals for being busy among them; who chooses among providers may prefer
+      those with fewer.
   """
 
   def __init__(
@@ -71,7 +72,9 @@ class Breaker:
     """Says how the call ended; `None` is success."""
     trial, self._trial = self._trial, False
     failed = fault is not None and fault.cause in _TELLING
-    self.row = self.row + 1 if failed else 0
+    # Being busy is no illness, but who turns calls away is never busy itself and would be chosen for ever.
+    turned_away = fault is not None and fault.cause == 'busy'
+    self.row = self.row + 1 if failed or turned_away else 0
     self._recent.append(failed)
     if self._opened is not None:
       if not failed:

@@ -8,8 +8,9 @@ from typing import Literal
 #   refused      400, 401, 403, 404, 422, …       garbage     a reply that is not what the protocol says
 #   oversize     more bytes than are read         address     a place that must not be called
 #   breaker      not asked: it failed too often just now
+#   budget       not asked: its caller has nothing left to spend
 Cause = Literal[
-  'deadline', 'connection', 'busy', 'server', 'refused', 'garbage', 'oversize', 'address', 'breaker'
+  'deadline', 'connection', 'busy', 'server', 'refused', 'garbage', 'oversize', 'address', 'breaker', 'budget'
 ]
 _TRANSIENT = ('connection', 'busy', 'server', 'garbage', 'breaker')
 

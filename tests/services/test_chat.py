@@ -205,3 +205,18 @@ def test_the_digest_tells_requests_apart():
   requests = [HELLO, ChatRequest(HELLO.messages, 0.5), ChatRequest(HELLO.messages, seed=1), with_image]
   digests = {request.digest('m', 1) for request in requests} | {HELLO.digest('n', 1), HELLO.digest('m', 2)}
   assert len(digests) == 6 and HELLO.digest('m', 1) in digests
+
+
+def test_who_turns_calls_away_is_not_asked_for_ever():
+  """A place that answers 429 is never busy; listed first, it would be chosen before all others."""
+
+  async def work():
+    async with ChatServer(lambda *_: Act('status', 'slow down', 429)) as away:
+      async with ChatServer(lambda *_: Act(text='yes')) as good:
+        settings = ChatSettings((away.url, good.url), retry=Retry(3, 0.001, 0.01, 3.0))
+        async with ChatClient(settings) as chat:
+          replies = [await chat.complete(ChatRequest(())) for _ in range(5)]
+        return [reply.text for reply in replies], len(away.requests)
+
+  texts, refused = asyncio.run(work())
+  assert texts == ['yes'] * 5 and refused <= 2

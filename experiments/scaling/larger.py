@@ -1,0 +1,106 @@
+"""More compute at answer time, or a larger policy? The seeds' second open question, in small.
+
+    python -m experiments.scaling.larger --out=runs/larger
+
+For each seed a policy of the tiny shape and one of at least four times its parameters are made alike
+(`llmi_jax.rebuild`: the same demonstrations, the same steps) and trained alike (`llmi_jax.main`). The small
+one answers plainly and with scaling, the large one plainly. Prints quality over FLOPs and over seconds of an
+answer. About an hour and a half per seed on two idle cores; whatever is there is not made again.
+`--warm_steps=20 --habit_steps=5 --train_steps=1 --tasks=4 --seeds=0` only shows that it works.
+"""
+
+import asyncio
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+from absl import app, flags, logging
+
+from experiments.scaling import arms
+from experiments.scaling.arms import Arm
+from llmi_jax import rebuild
+from llmi_jax.data.builtin import generate
+
+OUT = flags.DEFINE_string('out', 'runs/larger', 'Folder of everything.')
+SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Of warm start, training and sampling.')
+TASKS = flags.DEFINE_integer('tasks', 0, 'Of the test split; 0 for all.')
+WARM = flags.DEFINE_integer('warm_steps', rebuild.STEPS, 'Of the warm start.')
+HABIT = flags.DEFINE_integer('habit_steps', rebuild.HABIT_STEPS, 'Of its second part.')
+TRAIN = flags.DEFINE_integer('train_steps', 120, 'Of reinforcement; 0 compares the warm starts.')
+SMALL = rebuild.SHAPE
+LARGE = dataclasses.replace(SMALL, width=320, ff=896, layers=5, heads=8, kv_heads=4)
+SCALED = [Arm(arms.PLAIN, None)] + [
+  Arm(f'best of {n}{words}', (f'sample.n={n}', *more))
+  for n in (2, 4, 8)
+  for words, more in (('', ('enhance.on=false',)), (', enhanced', ()))
+]
+
+
+def make(name: str, seed: int) -> str:
+  """The policy of a shape and a seed: a folder that `arms.run` reads."""
+  folder = pathlib.Path(OUT.value) / f'{name}-{seed}'
+  warm, trained = folder / 'warm', folder / 'run'
+  if not warm.exists():
+    rebuild.SHAPE = {'small': SMALL, 'large': LARGE}[name]
+    rebuild.make(warm, WARM.value, HABIT.value, seed)
+  if not TRAIN.value:
+    return str(warm)
+  if not (trained / 'summary.json').exists():
+    values = {'policy.path': warm, 'seed': seed, 'steps': TRAIN.value, 'eval.samples': 1}
+    command = [sys.executable, '-m', 'llmi_jax.main', '--config=configs/grpo_tiny.py', f'--workdir={trained}']
+    subprocess.run([*command, *(f'--config.{key}={value}' for key, value in values.items())], check=True)
+  return str(trained)
+
+
+def main(_: list[str]) -> None:
+  logging.set_verbosity(logging.ERROR)
+  asyncio.run(measure())
+
+
+async def measure() -> None:
+  rows = arms.Rows(pathlib.Path(OUT.value) / 'rows.jsonl')
+  tasks = generate.tasks('test')[: TASKS.value or None]
+  for seed in map(int, SEEDS.value):
+    # Rows of all seeds are those of one name: its policies differ by their seeds alone.
+    await arms.run(rows, 'small', make('small', seed), SCALED, [seed], tasks)
+    await arms.run(rows, 'large', make('large', seed), [Arm(arms.PLAIN, None)], [seed], tasks)
+  text = '\n'.join(report(rows))
+  (pathlib.Path(OUT.value) / 'table.md').write_text(text + '\n')
+  print(text)
+
+
+def report(rows: arms.Rows) -> list[str]:
+  """The tables, and each arm of the small policy against the large one, by what one answer costs."""
+  names = [arm.name for arm in SCALED]
+  lines = [
+    'small\n',
+    arms.table(rows, 'small', names),
+    '',
+    'large\n',
+    arms.table(rows, 'large', [arms.PLAIN], None),
+  ]
+  lines += [
+    '',
+    '| small policy | Δ selecting to the large one | Δ other | FLOPs ratio | seconds ratio |',
+    '|---' * 5 + '|',
+  ]
+  large = rows.of('large', arms.PLAIN)
+  for name in names:
+    small, cells = rows.of('small', name), [name]
+    for figure in ('selecting', 'facts'):
+      values = [
+        {f'{row["seed"]}/{row["task"]}': row[figure] for row in one if row[figure] is not None}
+        for one in (large, small)
+      ]
+      gap = arms.paired(figure, *values)
+      cells.append(f'{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]' if gap.mean is not None else '–')
+    for cost in ('flops', 'seconds'):
+      ratio = arms.mean(row[cost] for row in small) / arms.mean(row[cost] for row in large)
+      cells.append(f'{ratio:.2f}')
+    lines.append(f'| {" | ".join(cells)} |')
+  return lines
+
+
+if __name__ == '__main__':
+  app.run(main)
