@@ -252,6 +252,11 @@ class Engine:
         self._rest()
         return finished
 
+  def lower(self, params: Any) -> Any:
+    """The decoding program, lowered for the state at hand; nothing runs."""
+    quota = self._places.put_whole(np.int32(self.config.rows))
+    return self._decode.lower(params, self._state, self._banned, self._stops, quota)
+
   def _rest(self) -> None:
     """Begins anew where nothing is left; with several processes, the next round tells."""
     if not self.busy:
