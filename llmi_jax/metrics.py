@@ -22,7 +22,7 @@ from llmi_jax.services.files import write_atomically
 METRICS = 'metrics.jsonl'
 SUMMARY = 'summary.json'
 WIDTH = 160  # columns of a plain line, at most
-_PHASES = ('generate', 'tools', 'judge', 'update')
+_PHASES = ('prefill', 'decode', 'update', 'idle', 'tools', 'judge')
 
 
 class Writer:
@@ -203,12 +203,13 @@ class Transfer:
 def status(scalars: Mapping[str, Any], left: float | None = None) -> str:
   """The part of a line that follows the step; what a step does not have is left out."""
   seconds = {name: scalars.get(f'time/{name}') for name in _PHASES}
-  tokens, generate = scalars.get('rollout/tokens'), seconds['generate']
+  tokens = scalars.get('rollout/tokens')
+  generating = (seconds['prefill'] or 0.0) + (seconds['decode'] or 0.0)
   words = []
   if (reward := scalars.get('reward/mean')) is not None:
     words.append(f'reward {reward:.3f}')
-  if tokens and generate:
-    words.append(f'{_short(tokens / generate)} tok/s')
+  if tokens and generating:
+    words.append(f'{_short(tokens / generating)} tok/s')
   words += [f'{name} {value:.1f}s' for name, value in seconds.items() if value is not None]
   if (whole := scalars.get('time/step')) is not None:  # less than the sum where phases overlap
     words.append(f'step {whole:.1f}s')

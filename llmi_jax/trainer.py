@@ -138,7 +138,8 @@ async def train(run: Run, state: TrainState, spent: float = 0.0) -> dict[str, An
 
 async def collect(run: Run, state: TrainState, step: int, timeline: Timeline) -> list[Trajectory]:
   """Rolls out the step's tasks and gives each sample its advantage within its group."""
-  params = await run.roller.device.run(run.view, state.params)
+  with timeline.span('view'):
+    params = await run.roller.device.run(lambda: jax.block_until_ready(run.view(state.params)))
   work = rollout(
     run.roller, params, run.order(step), run.settings.samples, step, 'train', timeline, run.origin
   )
@@ -171,9 +172,7 @@ def record(
   scalars |= {
     f'policy/{name}': value for name, value in out.items() if name not in ('loss', 'grad_norm', 'skipped')
   }
-  scalars |= {f'time/{kind}': timeline.seconds(kind) for kind in ('generate', 'tools', 'judge', 'update')}
-  scalars |= run.roller.scoring.gauges() | run.watch(step, trajectories)
-  scalars['time/step'] = timeline.now()
+  scalars |= run.roller.scoring.gauges() | run.watch(step, trajectories) | timeline.scalars()
   run.writer.write(step + 1, scalars)
   return scalars
 

@@ -73,7 +73,7 @@ def test_a_run_writes_what_it_promises(trained):
     f'tools/{tool}/{what}' for tool in ('search', 'code', 'edit') for what in ('calls', 'success_rate')
   }
   names |= {'rollout/tokens', 'rollout/length_mean', 'loss/policy', 'grad_norm'}
-  names |= {f'time/{kind}' for kind in ('generate', 'tools', 'judge', 'update')}
+  names |= {f'time/{kind}' for kind in ('prefill', 'decode', 'tools', 'judge', 'update', 'idle', 'step')}
   assert lines[0].keys() >= names
   assert {path.name for path in trained.iterdir()} >= {
     'config.json',

@@ -102,7 +102,8 @@ def test_the_summary_is_json_that_anything_reads(tmp_path):
 SCALARS = {
   'reward/mean': 0.51234,
   'rollout/tokens': 13_000,
-  'time/generate': 2.0,
+  'time/prefill': 0.5,
+  'time/decode': 1.5,
   'time/tools': 0.25,
   'time/judge': 0.0,
   'time/update': 1.5,
@@ -117,7 +118,7 @@ def test_without_a_terminal_progress_is_plain_lines():
     progress.note('done')
   lines = stream.getvalue().splitlines()
   assert len(lines) == 4 and all(len(line) <= 160 for line in lines)
-  assert lines[0].startswith('step 1/3  reward 0.512  6.5k tok/s  generate 2.0s  tools 0.2s')
+  assert lines[0].startswith('step 1/3  reward 0.512  6.5k tok/s  prefill 0.5s  decode 1.5s  update 1.5s')
   assert 'ETA' in lines[0] and '\x1b' not in stream.getvalue() and '\r' not in stream.getvalue()
 
 

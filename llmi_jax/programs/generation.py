@@ -14,17 +14,13 @@ from llmi_jax.models.attention import Rows as SharedRows
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.sharding import Layout, shardings
-from llmi_jax.sampling.engine import EngineConfig
 from llmi_jax.sampling.places import Places
+from llmi_jax.sampling.settings import EngineConfig
 from llmi_jax.sampling.state import Model
 
 
 def places(layout: Layout | None) -> Places:
-  """Where generation's arrays live under a layout.
-
-  Raises:
-    ConfigError: the layout's mesh is only a shape.
-  """
+  """Where generation's arrays live under a layout."""
   if layout is None:
     return Places()
   assert isinstance(layout.mesh, Mesh)
@@ -78,29 +74,29 @@ def sampler(
 
 
 def viewer(
-  config: DecoderConfig, fixed: Any = None, *, dtype: Any = None, layout: Layout | None = None
+  fixed: Any = None, *, dtype: Any = None, config: DecoderConfig | None = None, layout: Layout | None = None
 ) -> Callable[[Any], decoder.View]:
   """From what is trained to what generates.
 
   Args:
-    config: of the policy.
-    fixed: what is not trained, as `models.lora.split` returns it.
+    fixed: what is not trained, as `models.lora.split` returns it; on the same mesh.
     dtype: of the view; None leaves that of the parameters.
-    layout: where the view lives; parameters come from wherever they are on the same mesh.
+    config: the policy's shape; needed with a layout.
+    layout: where the view lives; parameters come from wherever they are on the same mesh. None is one device.
   """
 
   def view(params, fixed):
     return decoder.decode_view(lora.join(params, fixed), dtype)
 
-  if layout is None:
-    program = jax.jit(view)
-    return lambda params: program(params, fixed)
-  chosen = {}
+  made: list[Callable[..., decoder.View]] = []
 
-  def placed(params):
-    if not chosen:
-      made = shardings(jax.eval_shape(view, params, fixed), layout, config)
-      chosen['program'] = jax.jit(view, out_shardings=made)
-    return chosen['program'](params, fixed)
+  def viewed(params):
+    if not made:
+      where: dict[str, Any] = {}
+      if layout is not None:
+        assert config is not None
+        where['out_shardings'] = shardings(jax.eval_shape(view, params, fixed), layout, config)
+      made.append(jax.jit(view, **where))
+    return made[0](params, fixed)
 
-  return placed
+  return viewed

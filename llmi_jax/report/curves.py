@@ -12,7 +12,8 @@ _TROUBLES = (
   ('truncated', 'truncated'),
   ('zero advantage', 'zero_advantage'),
 )
-_PHASES = ('generate', 'tools', 'judge', 'update')
+_DEVICE = ('prefill', 'decode', 'view', 'update', 'idle')
+_CALLS = ('tools', 'judge')
 
 
 def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
@@ -28,7 +29,8 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
   parts = tuple(series(part, f'reward/{part}') for part in _PARTS)
   calls = tuple(series(tool, f'tools/{tool}/calls') for tool in tools)
   success = tuple(series(tool, f'tools/{tool}/success_rate') for tool in tools)
-  phases = tuple(series(phase, f'time/{phase}') for phase in _PHASES)
+  device = tuple(series(kind, f'time/{kind}') for kind in _DEVICE)
+  waited = tuple(series(kind, f'time/{kind}') for kind in _CALLS)
   troubles = tuple(series(name, f'rollout/{key}') for name, key in _TROUBLES)
   causes = sorted(
     {key.removeprefix('unscorable/') for line in lines for key in line if key.startswith('unscorable/')}
@@ -43,7 +45,8 @@ def charts(lines: Sequence[Mapping[str, Any]]) -> list[Chart]:
     Chart('Tool calls', 'calls per step', steps, calls),
     Chart('Tool success', 'share of calls', steps, success, whole=True),
     Chart('What goes wrong', 'share of tags or samples', steps, troubles),
-    Chart('Where the time goes', 'seconds per step', steps, phases, stacked=True),
+    Chart('What the device does', 'seconds per step', steps, device, stacked=True),
+    Chart('Calls under way', 'seconds per step', steps, waited),
     Chart('Response length', 'mean tokens', steps, length),
     Chart('Gradient norm', 'global norm', steps, gradient),
     Chart('Unscorable samples by cause', 'samples per step', steps, lost),

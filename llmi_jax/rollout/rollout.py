@@ -82,7 +82,7 @@ async def rollout(
     samples: per task; at most the engine's rows per prompt.
     step: enters the random keys and the journal.
     stream: what is sampled for.
-    timeline: gets `generate`, `tools` and `judge`.
+    timeline: gets `prefill`, `decode`, `tools` and `judge`.
     origin: what the answers are signed with.
 
   Raises:
@@ -95,10 +95,9 @@ async def rollout(
     try:
       for row, prompt in enumerate(prompts):
         roller.engine.submit(roller.sight.request(params, row, prompt, keys[row], roller.limit))
-      with timeline.span('generate'):
-        while roller.engine.busy:
-          ended = roller.engine.step(params)
-          yield [*roller.engine.pieces, *ended]
+      while roller.engine.busy:
+        ended = roller.engine.step(params, timeline.span)
+        yield [*roller.engine.pieces, *ended]
     finally:
       if roller.engine.busy:
         roller.engine.cancel()

@@ -4,8 +4,9 @@ Where several processes share a mesh, each has an engine: it takes its own reque
 samples, and all run the same programs (see `rounds`).
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -13,67 +14,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llmi_jax.core.errors import ConfigError, DataError, TrainingError
-from llmi_jax.sampling import loop, rounds
-from llmi_jax.sampling.logits import Sampling, check
+from llmi_jax.core.errors import DataError, TrainingError
+from llmi_jax.sampling import loop, prefill, rounds
 from llmi_jax.sampling.places import Places, fetch
 from llmi_jax.sampling.request import Piece, Request, Sample
-from llmi_jax.sampling.rounds import Agree, Kind, Report, Round, Want
+from llmi_jax.sampling.rounds import Agree, Kind, Report, Round
+from llmi_jax.sampling.settings import EngineConfig, check
 from llmi_jax.sampling.slots import Group, Shape, Slots
-from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Model, Sizes, start
+from llmi_jax.sampling.state import Beginning, Emitted, Model, Sizes, start
+
+Span = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
-@dataclasses.dataclass(frozen=True)
-class EngineConfig:
-  """Static sizes of an engine.
-
-  Attributes:
-    rows: B, responses that are decoded together, by all processes.
-    samples: R, most responses of one prompt among them.
-    prompt_slots: longest prompt, in tokens.
-    response_slots: longest response, in tokens.
-    vocab: V.
-    width: D.
-    stops: token ids that end a response.
-    banned: token ids that are never drawn.
-    prompts: most prompts that are kept; 0 takes three times what rows ask for, since the last response of a
-      prompt outlives the others. It begins with what rows ask for.
-    chunk: most tokens per row between two looks of the host.
-    prefill_tokens: most tokens of a prompt that are prefilled between two looks.
-    prefill_prompts: prompts that are prefilled together.
-    first_bucket: least slots of prompts and of responses; more are doubled as they are needed.
-    sampling: how tokens are drawn.
-    dtype: of hidden states.
-    shards: J, pieces of the mesh's data axes.
-  """
-
-  rows: int
-  samples: int
-  prompt_slots: int
-  response_slots: int
-  vocab: int
-  width: int
-  stops: tuple[int, ...]
-  banned: tuple[int, ...] = ()
-  prompts: int = 0
-  chunk: int = 16
-  prefill_tokens: int = 1024
-  prefill_prompts: int = 8
-  first_bucket: int = 128
-  sampling: Sampling = Sampling()
-  dtype: Any = jnp.float32
-  shards: int = 1
-
-  @property
-  def first_prompts(self) -> int:
-    """P at first, a multiple of the shards."""
-    wanted = -(-self.rows // self.samples)
-    return -(-min(wanted, self.prompts or wanted) // self.shards) * self.shards
-
-  @property
-  def most_prompts(self) -> int:
-    """P at most, likewise."""
-    return -(-(self.prompts or 3 * self.first_prompts) // self.shards) * self.shards
+def untimed(kind: str) -> contextlib.AbstractContextManager[None]:
+  """A `Span` that notes nothing."""
+  del kind
+  return contextlib.nullcontext()
 
 
 @dataclasses.dataclass
@@ -117,11 +73,10 @@ class Engine:
       ConfigError: a size or a sampling choice makes no sense.
       DataError: every token is banned.
     """
-    _check(config, places)
+    check(config, places)
     self.config, self.counts = config, Counts()
     self.pieces: list[Piece] = []
     self._places, self._agree, self._process = places, agree, process
-    self._sees = model.see is not None
     self._compile(model)
     banned = np.zeros(config.vocab, bool)
     banned[list(config.banned)] = True
@@ -129,7 +84,7 @@ class Engine:
       raise DataError('Every token of the vocabulary is banned; leave at least one to draw.')
     self._banned = places.put_whole(jnp.asarray(banned))
     self._stops = places.put_whole(jnp.asarray(config.stops, jnp.int32))
-    self._kinds = self._table()
+    self._kinds = prefill.kinds(config, model.see is not None)
     self._turn = 0
     self._reset()
 
@@ -148,27 +103,13 @@ class Engine:
     self._extend = jax.jit(loop.extend, static_argnums=1, **same)
     self._widen = jax.jit(loop.widen, static_argnums=1, **same)
     self._resize = jax.jit(loop.resize, static_argnums=1, **same)
-    first = partial(self._bucket, 1)
+    first = partial(config.bucket, 1)
     sizes = Sizes(
       config.shards, config.first_prompts, config.rows, config.samples, config.width, config.dtype
     )
     self._start = jax.jit(
       partial(start, model, sizes, first(config.prompt_slots), first(config.response_slots)), **same
     )
-
-  def _table(self) -> list[Kind]:
-    """Every kind of prefill that there can be."""
-    most, width, widths = self._most_width, self.config.first_bucket, []
-    while width < most:
-      widths.append(width)
-      width *= 2
-    sees = (False, True) if self._sees else (False,)
-    return [Kind(first, w, seen) for first in (True, False) for w in [*widths, most] for seen in sees]
-
-  @property
-  def _most_width(self) -> int:
-    """Of a chunk of prefill."""
-    return min(self.config.prefill_tokens, self.config.prompt_slots)
 
   def _reset(self) -> None:
     """The next requests meet the same clock and empty slots, whatever ran before."""
@@ -187,6 +128,13 @@ class Engine:
   def busy(self) -> bool:
     """Whether anything waits or decodes here, or may elsewhere."""
     return self._slots.busy or self._others
+
+  @property
+  def compiled(self) -> int:
+    """Programs compiled so far, one per combination of shapes."""
+    kinds: tuple[Any, ...] = (self._prefill, self._decode, self._begin, self._drop, self._extend)
+    kinds += (self._widen, self._resize)
+    return sum(kind._cache_size() for kind in kinds)
 
   def submit(self, request: Request) -> None:
     """Queues a request.
@@ -219,11 +167,15 @@ class Engine:
       self._parts[row] = []
     self._rest()
 
-  def step(self, params: Any) -> list[Sample]:
+  def step(self, params: Any, span: Span = untimed) -> list[Sample]:
     """Refills free rows, decodes one chunk and returns what ended, in row order.
 
     `pieces` holds what every row that goes on grew by. With several processes, all call it until none is
     `busy`, also one that has no request.
+
+    Args:
+      params: as `Model` wants them.
+      span: told when `prefill` and `decode` run.
 
     Raises:
       TrainingError: logits are not numbers; names request, sample and token.
@@ -244,11 +196,14 @@ class Engine:
         self._state = self._drop(self._state, self._places.put_rows(self._dropped))
         self._dropped[:] = False
       if now.kind >= 0:
-        self._prefill_some(params, now)
+        with span('prefill'):
+          self._prefill_some(params, now)
+          jax.block_until_ready(self._state.prompts.length)
       self._begin_rows(now)
       if now.decode:
-        self._fit_ring(now.oldest)
-        finished = self._advance(params, now.hungry)
+        with span('decode'):
+          self._fit_ring(now.oldest)
+          finished = self._advance(params, now.hungry)
         self._rest()
         return finished
 
@@ -264,10 +219,7 @@ class Engine:
 
   def _report(self) -> Report:
     """What there is to do here; pure."""
-    slots, table = self._slots, {kind: i for i, kind in enumerate(self._kinds)}
-    waiting: dict[Kind, list[Group]] = {}
-    for group in slots.unfilled():
-      waiting.setdefault(self._kind(group), []).append(group)
+    slots, waiting = self._slots, list(self._slots.unfilled())
     alive = slots.alive
     starved = slots.starved and slots.shape.prompts * self._places.processes < self.config.most_prompts
     return Report(
@@ -278,26 +230,17 @@ class Engine:
       slots.begins,
       int(self._ages[alive].max()) if alive else 0,
       slots.owes,
-      table[next(iter(waiting))] if waiting else -1,
-      [self._want(kind, waiting.get(kind, [])) for kind in self._kinds],
+      self._kinds.index(prefill.kind_of(waiting[0], self.config)) if waiting else -1,
+      [prefill.want(kind, chosen) for kind, chosen in self._chosen(waiting).items()],
     )
 
-  def _want(self, kind: Kind, groups: list[Group]) -> Want:
-    chosen = self._together(kind, groups)
-    whole = any(len(g.request.tokens) - g.done <= kind.width for own in chosen for g in own)
-    if not groups:
-      return Want()
-    return Want(max(map(len, chosen)), max(g.done for own in chosen for g in own) + kind.width, whole)
-
-  def _together(self, kind: Kind, groups: list[Group]) -> list[list[Group]]:
-    """Prompts of a kind that go together, by shard."""
-    groups = groups[:1] if kind.sees else groups
-    most = self._per_shard
-    return [[g for g in groups if g.shard == s][:most] for s in range(self._slots.shape.shards)]
-
-  @property
-  def _per_shard(self) -> int:
-    return max(1, self.config.prefill_prompts // self.config.shards)
+  def _chosen(self, waiting: list[Group]) -> dict[Kind, list[list[Group]]]:
+    """By kind and shard, the prompts that would go together."""
+    alike: dict[Kind, list[Group]] = {kind: [] for kind in self._kinds}
+    for group in waiting:
+      alike[prefill.kind_of(group, self.config)].append(group)
+    shards, most = self._slots.shape.shards, self.config.prompts_together
+    return {kind: prefill.together(kind, groups, shards, most) for kind, groups in alike.items()}
 
   def _keep_more(self) -> None:
     slots, processes = self._slots, self._places.processes
@@ -308,25 +251,20 @@ class Engine:
   def _prefill_some(self, params: Any, now: Round) -> None:
     """One program: prompts of the chosen kind, on every process as many as it has."""
     kind = self._kinds[now.kind]
-    chosen = self._together(kind, [g for g in self._slots.unfilled() if self._kind(g) == kind])
+    chosen = self._chosen(list(self._slots.unfilled()))[kind]
     # Few shapes: one prompt per shard, or all that may go together.
-    count = 1 if now.most == 1 else self._per_shard
+    count = 1 if now.most == 1 else self.config.prompts_together
     self._grow_prompts(now.slots)
     filled = [group for own in chosen for group in [*own, *[None] * count][:count]]
     features = next((g.request.features for g in filled if g and kind.sees), None)
     if features is not None:
       features = self._places.put_whole(features)
-    chunk = self._places.put_chunk(_chunk(filled, kind))
+    chunk = self._places.put_chunk(prefill.chunk_of(filled, kind))
     self._state = self._prefill(params, self._state, chunk, features, first=kind.first)
     for group in filter(None, filled):
       took = min(kind.width, len(group.request.tokens) - group.done)
       group.done += took
       self.counts.prefilled += took
-
-  def _kind(self, group: Group) -> Kind:
-    left, most = len(group.request.tokens) - group.done, self._most_width
-    width = most if left >= most else self._bucket(left, most)
-    return Kind(group.done == 0, width, group.request.features is not None)
 
   def _begin_rows(self, now: Round) -> None:
     """Lets rows begin; the program runs wherever it may be needed."""
@@ -347,23 +285,16 @@ class Engine:
   def _grow_prompts(self, slots: int) -> None:
     kept = jax.tree.leaves(self._state.prompts.kv)[0].shape[2]
     if slots > kept:
-      self._state = self._widen(self._state, self._bucket(slots, max(slots, self.config.prompt_slots)))
+      self._state = self._widen(self._state, self.config.bucket(slots, max(slots, self.config.prompt_slots)))
 
   def _fit_ring(self, oldest: int) -> None:
     """The smallest ring that holds what the next chunk may store; it shrinks only where that saves much."""
     slots = jax.tree.leaves(self._state.rows.kv)[0].shape[2]
-    wanted = self._bucket(
+    wanted = self.config.bucket(
       min(oldest + self.config.chunk, self.config.response_slots), self.config.response_slots
     )
     if wanted > slots or 4 * wanted <= slots:
       self._state = self._resize(self._state, wanted)
-
-  def _bucket(self, count: int, most: int) -> int:
-    """The smallest of `first_bucket`, twice, four times … that holds `count`, at most `most`."""
-    size = self.config.first_bucket
-    while size < count:
-      size *= 2
-    return min(size, most)
 
   def _advance(self, params: Any, hungry: bool) -> list[Sample]:
     config = self.config
@@ -416,40 +347,3 @@ class Engine:
     token, sampled, full, *_ = (np.concatenate(column)[:keep] for column in zip(*self._parts[row]))
     stopped = keep is not None or token[-1] in self.config.stops
     return Sample(group.id, sample, token, sampled, full, 'stop' if stopped else 'length'), alive
-
-
-def _chunk(groups: list[Group | None], kind: Kind) -> Chunk:
-  """The next tokens of each group's prompt; None stands for nothing."""
-  count, width = len(groups), kind.width
-  tokens, rows = np.zeros((count, width), np.int32), np.full((count, width), -1, np.int32)
-  positions = np.zeros((3, count, width), np.int32)
-  start, length, entry, following = np.zeros((4, count), np.int32)
-  for i, group in enumerate(groups):
-    if group is None:
-      continue
-    request, piece = group.request, slice(group.done, group.done + width)
-    own = request.tokens[piece]
-    start[i], length[i], entry[i] = group.done, len(own), group.entry
-    tokens[i, : len(own)] = own
-    positions[:, i] = group.done + np.arange(width)
-    if request.positions is not None:
-      positions[:, i, : len(own)] = request.positions[:, piece]
-    if request.rows is not None:
-      rows[i, : len(own)] = request.rows[piece]
-    following[i] = len(request.tokens) if request.next is None else request.next
-  seen = rows if kind.sees else None
-  return Chunk(tokens, positions if kind.sees else positions[0], start, length, entry, following, seen)
-
-
-def _check(config: EngineConfig, places: Places) -> None:
-  """Refuses sizes that do not fit each other."""
-  check(config.sampling)
-  if min(config.rows, config.samples, config.chunk, config.prefill_tokens, config.prefill_prompts) < 1:
-    raise ConfigError(f'An engine needs at least one row, sample and token per look; it has {config}.')
-  if places.mesh is not None and places.shards != config.shards:
-    raise ConfigError(f'The mesh cuts rows into {places.shards} shards and the engine into {config.shards}.')
-  if config.rows % config.shards or config.samples > config.rows // config.shards:
-    raise ConfigError(
-      f'{config.rows} rows in {config.shards} shards do not hold {config.samples} samples of a prompt; '
-      'raise sampler.rows.'
-    )

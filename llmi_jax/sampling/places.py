@@ -46,14 +46,14 @@ class Places:
       return None
     on, kv, whole = self._on(self.data), self._on(self.data, self.heads), self._on()
     rows = Rows(kv, whole, on, on, on, on, on, on, on, on)
-    return State(Prompts(kv, on, on, on), rows)  # pyright: ignore[reportArgumentType]
+    return State(Prompts(kv, on, on, on), rows)
 
   def emitted(self) -> Emitted | None:
     """Shardings of what a chunk of decoding emits."""
     on = self._on((), self.data) if self.mesh is not None else None
-    return None if on is None else Emitted(on, on, on, on, on)  # pyright: ignore[reportArgumentType]
+    return None if on is None else Emitted(on, on, on, on, on)
 
-  def whole(self) -> NamedSharding | None:
+  def whole(self) -> Any:
     """Of what every device has."""
     return None if self.mesh is None else self._on()
 
@@ -79,7 +79,8 @@ class Places:
       return jax.device_put(x, self._on())
     return jax.make_array_from_process_local_data(self._on(), np.asarray(x), np.shape(x))
 
-  def _on(self, *axes: tuple[str, ...]) -> NamedSharding:
+  def _on(self, *axes: tuple[str, ...]) -> Any:
+    """A sharding by mesh axes of each axis."""
     assert self.mesh is not None
     return NamedSharding(self.mesh, PartitionSpec(*(names or None for names in axes)))
 

@@ -47,7 +47,7 @@ def test_smoothing_keeps_a_constant_and_bridges_a_gap():
 
 
 def test_layers_add_up():
-  series = tuple(charts.Series(n, (1.0, 3.0)) for n in ('generate', 'update'))
+  series = tuple(charts.Series(n, (1.0, 3.0)) for n in ('decode', 'update'))
   drawn = charts.draw(charts.Chart('Time', 's', (0, 1), series, stacked=True))
   areas = list(ET.fromstring(str(drawn.svg)).iter('polygon'))
   below, above = ([float(p.split(',')[1]) for p in a.get('points').split()] for a in areas)

@@ -54,7 +54,11 @@ def engine(config, sizes, mesh):
     layout = Layout(make_mesh(mesh, devices), ROLLOUT)
     sizes = dataclasses.replace(sizes, shards=layout.size('batch'))
   model = generation.sampler(config, sizes, layout=layout)
-  return Engine(model, sizes, generation.places(layout)), generation.viewer(config, layout=layout), layout
+  return (
+    Engine(model, sizes, generation.places(layout)),
+    generation.viewer(config=config, layout=layout),
+    layout,
+  )
 
 
 def placed(config, layout):
@@ -136,7 +140,7 @@ def test_a_gathered_weight_would_be_seen():
     dataclasses.replace(SIZES, shards=4),
     generation.places(layout),
   )
-  params = generation.viewer(DENSE, layout=layout)(placed(DENSE, layout))
+  params = generation.viewer(config=DENSE, layout=layout)(placed(DENSE, layout))
   assert moved(made.lower(params).compile().as_text()) >= 32 * 8
 
 
