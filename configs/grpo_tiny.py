@@ -96,8 +96,11 @@ def get_config(arg=None):
   config.eval = ConfigDict()
   config.eval.samples = 4  # per task
   config.eval.batch = 100  # tasks rolled out together
+  config.eval.every = 0  # steps; 0: only before the first and after the last
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = 20  # steps
-  config.checkpoint.keep = 2
+  config.checkpoint.keep = 2  # newest
+  config.checkpoint.best = 1  # of those that were evaluated, by mean reward, kept besides
+  config.checkpoint.replay = 0  # steps between two updates that are computed twice and compared; 0 for none
   return config

@@ -8,6 +8,7 @@ complete, 2 after an error, 130 when it was asked to stop.
 """
 
 import asyncio
+import hashlib
 import json
 import pathlib
 import re
@@ -19,7 +20,6 @@ import jax
 from absl import flags
 
 from llmi_jax import (
-  checkpoint,
   front,
   judging,
   metrics,
@@ -30,9 +30,11 @@ from llmi_jax import (
   update,
   wiring,
 )
-from llmi_jax.core.errors import CheckpointError, ConfigError, Interrupted
+from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
+from llmi_jax.checkpoint.digest import digest
+from llmi_jax.core.errors import ConfigError, Interrupted
 from llmi_jax.core.task import Task
-from llmi_jax.data import rollouts
+from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.models import lora
 from llmi_jax.programs import generation, learning
@@ -44,18 +46,20 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
-from llmi_jax.services import files
+from llmi_jax.services import files, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.update import Optimizer, TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
-# Keys that may change between parts of one run without changing what it computes: how often it is saved,
-# where its judges are and how they are reached.
+# Keys that may change between parts of one run without changing what it computes: how often it is saved or
+# evaluated, where its judges are and how they are reached.
 _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
-FREE = re.compile(rf'checkpoint\.|reward\.cache |reward\.local\.rows |reward\.remote\.\w+\.({_REACHED}) ')
+FREE = re.compile(
+  rf'checkpoint\.|eval\.every |reward\.cache |reward\.local\.rows |reward\.remote\.\w+\.({_REACHED}) '
+)
 
 
 def main(config: wiring.Config) -> None:
@@ -73,8 +77,9 @@ def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   except Interrupted as error:
     raise Interrupted(f'{error} Report: {page.build(workdir)}. The same command goes on.') from None
   built = page.build(workdir)
-  before, after = summary['eval_before'], summary['eval_after']
-  print(f'Reward {before["reward"]:.3f} → {after["reward"]:.3f} in {summary["steps"]} steps.')
+  rewards = [(summary[name] or {}).get('reward') for name in ('eval_before', 'eval_after')]
+  before, after = ('unknown' if reward is None else f'{reward:.3f}' for reward in rewards)
+  print(f'Reward {before} → {after} in {summary["steps"]} steps.')
   print(f'Report: {built}')
 
 
@@ -147,7 +152,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
-  saved = checkpoint.Checkpoints(workdir / 'checkpoints', config.checkpoint.keep)
+  saved = open_checkpoints(config, workdir, policy, train_tasks, eval_tasks)
   writer = metrics.Writer(workdir)
   try:
     cache = Cache(workdir / 'cache', config.tools.cache)
@@ -172,8 +177,8 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
       made = make_run(
         config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks, chosen, watch
       )
-      state, spent = restore(made, policy, wiring.optimizer(config))
-      summary = await trainer.train(made, state, spent)
+      state, past = restore(made, policy, wiring.optimizer(config))
+      summary = await trainer.train(made, state, past)
       writer.summarize(summary)
       return summary
   finally:
@@ -188,7 +193,7 @@ def make_run(
   workdir: pathlib.Path,
   policy: wiring.Policy,
   roller: Roller,
-  saved: checkpoint.Checkpoints,
+  saved: Checkpoints,
   writer: metrics.Writer,
   names: tuple[str, ...],
   stop: asyncio.Event,
@@ -214,7 +219,9 @@ def make_run(
     gate=chosen.gate,
     eval_samples=config.eval.samples,
     eval_batch=config.eval.batch,
+    eval_every=config.eval.every,
     save_every=config.checkpoint.every,
+    replay_every=config.checkpoint.replay,
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
@@ -237,7 +244,7 @@ def make_run(
     view=generation.viewer(fixed),
     checkpoints=saved,
     writer=writer,
-    meta={'tokenizer': policy.tokenizer.digest, 'seed': config.seed},
+    meta={'seed': config.seed},
     origin=str(workdir),
     tools=names,
     stop=stop,
@@ -245,27 +252,56 @@ def make_run(
   )
 
 
-def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tuple[TrainState, float]:
-  """The newest whole checkpoint's state, or a fresh one; and the seconds spent so far.
+def open_checkpoints(
+  config: wiring.Config,
+  workdir: pathlib.Path,
+  policy: wiring.Policy,
+  train_tasks: list[Task],
+  eval_tasks: list[Task],
+) -> Checkpoints:
+  """The work folder's checkpoints, bound to what their states belong to."""
+  fixed = lora.split(policy.model)[1]
+  about = {
+    'config': hashed([item for item in front.flatten(config) if not FREE.match(f'{item[0]} ')]),
+    'tokenizer': policy.tokenizer.digest,
+    'training tasks': hashed([records.encode(task) for task in train_tasks]),
+    'evaluation tasks': hashed([records.encode(task) for task in eval_tasks]),
+  }
+  if fixed is not None:
+    about['policy'] = digest(fixed)  # adapters mean nothing without what they adapt
+  return Checkpoints(
+    workdir / 'checkpoints',
+    config.checkpoint.keep,
+    about,
+    config.checkpoint.best,
+    lambda: evaluations.ranking(workdir),
+  )
 
-  What a killed run wrote after that checkpoint (metrics, rollouts) is removed: it is made again.
+
+def hashed(value: Any) -> str:
+  """SHA-256 of a value's JSON."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tuple[TrainState, trainer.Past]:
+  """The newest whole checkpoint's state, or a fresh one; and what earlier parts of the run left.
+
+  What a killed run wrote after that checkpoint (metrics, rollouts, evaluations) is removed: it is made again.
   """
   fresh = update.init(lora.split(policy.model)[0], optimizer)
-  found = run.checkpoints.restore(checkpoint.abstract(fresh))
+  found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
+  run.checkpoints.retire(step)
+  storage.sweep(pathlib.Path(run.workdir), deep=False)
   run.writer.truncate_after(step)
   rollouts.remove_after(run.workdir, step)
+  evaluations.remove_after(run.workdir, step)
   if found is None:
-    return fresh, 0.0
-  if found.meta['tokenizer'] != policy.tokenizer.digest:
-    raise CheckpointError(
-      f'The checkpoints in {run.workdir} were made with another tokenizer; '
-      'restore it or choose another --workdir.'
-    )
+    return fresh, trainer.Past()
   for fault in found.damaged:
     print(f'Warning: {fault}; going back to step {step}.', file=sys.stderr)
   print(f'Resuming {run.workdir} after step {step} of {run.settings.steps}.', file=sys.stderr)
-  return found.state, found.meta['seconds']
+  return found.state, trainer.Past(found.meta['seconds'], found.meta['unused'])
 
 
 if __name__ == '__main__':

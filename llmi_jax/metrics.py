@@ -47,9 +47,14 @@ class Writer:
     scalars = {name: _number(value) for name, value in scalars.items()}
     line = json.dumps({'step': int(step), **scalars}, allow_nan=False)
     with storage.storing(self._path):
-      self._path.parent.mkdir(parents=True, exist_ok=True)
+      new = not self._path.exists()
+      storage.make_folder(self._path.parent)
       with open(self._path, 'a', encoding='utf-8') as file:
         file.write(line + '\n')
+        file.flush()
+        os.fsync(file.fileno())  # a checkpoint must not outlive the lines of its steps
+      if new:
+        storage.sync_folder(self._path.parent)
     self._board.write(int(step), scalars)
 
   def truncate_after(self, step: int) -> None:

@@ -10,7 +10,8 @@ from functools import partial
 import jax
 from ml_collections import ConfigDict
 
-from llmi_jax import checkpoint, wiring
+from llmi_jax import wiring
+from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.judging import Local
 from llmi_jax.models import decoder
@@ -91,10 +92,10 @@ async def judge(config: wiring.Config, device: Device) -> AsyncIterator[Local | 
     processor=policy.processor,
   )
   # What stands in verdicts and in the keys of their cache: other weights are another judge.
-  digest = await device.run(checkpoint.digest, policy.model)
+  made = await device.run(digest, policy.model)
   async with batching(policy, device, limits, 'judge') as batcher:
     speaker = Speaker(batcher, read, policy.tokenizer.decode, 2 * limits.rows)
-    yield Local(speaker, f'{policy.folder.name}@{digest[:12]}', policy.processor is not None)
+    yield Local(speaker, f'{policy.folder.name}@{made[:12]}', policy.processor is not None)
 
 
 def _engines(policy: wiring.Policy, limits: Limits) -> Callable[[float], Engine]:

@@ -1,28 +1,29 @@
-"""The one path: tasks → rollout → advantages → batch → update → log → save; an evaluation at both ends."""
+"""The one path: tasks → rollout → advantages → batch → update → log → save; evaluations now and then."""
 
 import asyncio
 import dataclasses
-import json
-import pathlib
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import jax
+import jax.numpy as jnp
 
-from llmi_jax import checkpoint, metrics
+from llmi_jax import metrics
+from llmi_jax.checkpoint import peers
+from llmi_jax.checkpoint.checkpoints import Checkpoints
+from llmi_jax.checkpoint.digest import differing, digest
 from llmi_jax.core.errors import Interrupted, TrainingError
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory
-from llmi_jax.data import rollouts
+from llmi_jax.data import evaluations, rollouts
 from llmi_jax.rl.advantages import Kind
 from llmi_jax.rl.gate import Gate
 from llmi_jax.rl.loss import Surrogate
-from llmi_jax.rollout import batch, pieces, statistics
+from llmi_jax.rollout import batch, pieces, soundness, statistics
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.services import files
 from llmi_jax.update import TrainState
 
 
@@ -41,7 +42,9 @@ class Settings:
     gate: of the reward.
     eval_samples: per task of an evaluation.
     eval_batch: tasks rolled out together in an evaluation.
-    save_every: steps between checkpoints.
+    eval_every: steps between evaluations; 0 for none but those at both ends.
+    save_every: steps between checkpoints; what is evaluated is saved, too.
+    replay_every: steps between two updates that are computed twice and compared; 0 for none.
     max_unused: steps in a row without a scorable sample or with gradients that are not finite, after which
       the run ends.
   """
@@ -56,7 +59,9 @@ class Settings:
   gate: Gate = 'paper'
   eval_samples: int = 1
   eval_batch: int = 32
+  eval_every: int = 0
   save_every: int = 20
+  replay_every: int = 0
   max_unused: int = 5
 
 
@@ -88,7 +93,7 @@ class Run:
   roller: Roller
   update: Callable[[TrainState, list], tuple[TrainState, dict[str, jax.Array]]]
   view: Callable[[Any], Any]
-  checkpoints: checkpoint.Checkpoints
+  checkpoints: Checkpoints
   writer: metrics.Writer
   meta: dict[str, Any]
   origin: str
@@ -97,69 +102,136 @@ class Run:
   watch: Callable[[int, Sequence[Trajectory]], dict[str, float]]
 
 
-async def train(run: Run, state: TrainState, spent: float = 0.0) -> dict[str, Any]:
+class Past(NamedTuple):
+  """What earlier parts of a run leave to the next beside the state.
+
+  Attributes:
+    seconds: that they took.
+    unused: steps in a row, up to now, that could not be used.
+  """
+
+  seconds: float = 0.0
+  unused: int = 0
+
+
+async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, Any]:
   """Trains to the end and returns the summary.
 
   Args:
     run: everything but what changes.
     state: a fresh or a restored state.
-    spent: seconds that earlier parts of this run took.
+    past: of earlier parts of this run.
 
   Raises:
     Interrupted: the run was asked to stop; a checkpoint of the last whole step is saved.
     TrainingError: too many steps in a row could not be used.
+    StorageError: something cannot be written, a checkpoint in the background included.
   """
-  began, first, total = time.monotonic() - spent, int(state.step), run.settings.steps
-  unused = 0
+  settings, first, total = run.settings, int(state.step), run.settings.steps
+  clock = Clock(past)
   with metrics.Progress(total, first) as progress:
-    before = await evaluate(run, state, 'before', progress)
     for step in range(first, total):
+      if step == 0 or is_due(step, settings.eval_every):
+        await evaluate(run, state, clock, progress)
       timeline = Timeline()
-      trajectories = await collect(run, state, step, timeline)
-      state, out = await learn(run, state, trajectories, timeline)
+      trajectories = await collect(run, state, step, clock, progress, timeline)
+      state, out = await learn(run, state, step, trajectories, progress, timeline)
       scalars = record(run, step, trajectories, out, timeline)
       progress.update(step + 1, scalars)
-      unused = unused + 1 if out['skipped'] else 0
-      check(unused, scalars, run.settings)
-      if (step + 1) % run.settings.save_every == 0 or step + 1 == total:
-        save(run, state, began)
-    after = await evaluate(run, state, 'after', progress)
+      clock.unused = clock.unused + 1 if out['skipped'] else 0
+      run.checkpoints.check()
+      if is_due(step + 1, settings.save_every) or is_due(step + 1, settings.eval_every) or step + 1 == total:
+        await save(run, state, clock)
+      check(clock.unused, scalars, settings)
+      if peers.preempted(step + 1):
+        await leave(run, state, clock)
+    await evaluate(run, state, clock, progress)
   run.checkpoints.wait()
+  scores = evaluations.read(run.workdir)
   return {
-    'eval_before': before,
-    'eval_after': after,
+    'eval_before': scores.get(0),
+    'eval_after': scores[total],
     'steps': int(state.step),
     'skipped': int(state.skipped),
-    'seconds': round(time.monotonic() - began, 1),
-    'digest': checkpoint.digest((state.params, state.optimizer)),
+    'seconds': round(clock.seconds(), 1),
+    'digest': await run.roller.device.run(digest, (state.params, state.optimizer)),
     'params': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
 
 
-async def collect(run: Run, state: TrainState, step: int, timeline: Timeline) -> list[Trajectory]:
+class Clock:
+  """What a run counts besides the state's steps."""
+
+  def __init__(self, past: Past):
+    self._began = time.monotonic() - past.seconds
+    self.unused = past.unused
+
+  def seconds(self) -> float:
+    """Since the run's beginning, all its parts together."""
+    return time.monotonic() - self._began
+
+  def meta(self) -> dict[str, Any]:
+    """What `Past` is made from."""
+    return Past(self.seconds(), self.unused)._asdict()
+
+
+def is_due(step: int, every: int) -> bool:
+  """Whether what is done every so many steps is done after this one; never where that is 0."""
+  return every > 0 and step % every == 0
+
+
+async def collect(
+  run: Run, state: TrainState, step: int, clock: Clock, progress: metrics.Progress, timeline: Timeline
+) -> list[Trajectory]:
   """Rolls out the step's tasks and gives each sample its advantage within its group."""
   with timeline.span('view'):
     params = await run.roller.device.run(lambda: jax.block_until_ready(run.view(state.params)))
   work = rollout(
     run.roller, params, run.order(step), run.settings.samples, step, 'train', timeline, run.origin
   )
-  trajectories = await unless_stopped(run, state, work)
+  trajectories, faults = soundness.set_aside(await unless_stopped(run, state, clock, work))
+  for fault in faults:
+    progress.note(f'Warning: {fault}; left out of step {step + 1}.')
   return batch.with_advantages(trajectories, run.settings.samples, run.settings.advantage)
 
 
 async def learn(
-  run: Run, state: TrainState, trajectories: Sequence[Trajectory], timeline: Timeline
+  run: Run,
+  state: TrainState,
+  step: int,
+  trajectories: Sequence[Trajectory],
+  progress: metrics.Progress,
+  timeline: Timeline,
 ) -> tuple[TrainState, dict[str, float]]:
   """One update from a step's trajectories."""
   settings = run.settings
-  with timeline.span('update'):
-    whole = batch.assemble(trajectories)
+
+  def cut(chosen: Sequence[Trajectory]) -> list:
+    whole = batch.assemble(chosen)
     rows = batch.share_prompts(whole, settings.samples, settings.prompt_width, settings.pieces.widths[-1])
-    work = lambda: jax.block_until_ready(
-      run.update(state, pieces.cut(rows, settings.pieces, settings.surrogate))
+    return pieces.cut(rows, settings.pieces, settings.surrogate)
+
+  def work() -> tuple[TrainState, dict[str, float], dict[str, int]]:
+    twice = is_due(step + 1, settings.replay_every)
+    kept = copy(state) if twice else None
+    new, out = run.update(state, cut(trajectories))
+    differ = {} if kept is None else differing(new, run.update(kept, cut(trajectories))[0])
+    scalars = {name: float(value) for name, value in jax.device_get(out).items()}
+    return new, scalars | ({'replay_differing': float(sum(differ.values()))} if twice else {}), differ
+
+  with timeline.span('update'):
+    new, out, differ = await run.roller.device.run(work)
+  if differ:
+    progress.note(
+      f'Warning: step {step + 1}, computed twice from one state, differs in {sum(differ.values())} elements '
+      f'of {len(differ)} arrays ({next(iter(differ))} …): a device or a program is not to be trusted.'
     )
-    state, out = await run.roller.device.run(work)
-  return state, {name: float(value) for name, value in jax.device_get(out).items()}
+  if out['skipped']:
+    # The state is as it was but for its counters, so the step can be asked again, a part at a time.
+    refused = lambda some: bool(run.update(copy(new), cut(some)[:1])[1]['skipped'])
+    found = await run.roller.device.run(soundness.culprits, trajectories, settings.samples, refused)
+    progress.note(f'Warning: step {step + 1} was skipped: {found}.')
+  return new, out
 
 
 def record(
@@ -169,9 +241,8 @@ def record(
   rollouts.write(run.workdir, 'train', step + 1, trajectories, run.settings.weights, run.settings.gate)
   scalars = statistics.step_scalars(trajectories, run.tools)
   scalars |= {'loss/policy': out['loss'], 'grad_norm': out['grad_norm'], 'skipped': out['skipped']}
-  scalars |= {
-    f'policy/{name}': value for name, value in out.items() if name not in ('loss', 'grad_norm', 'skipped')
-  }
+  own = ('loss', 'grad_norm', 'skipped')
+  scalars |= {f'policy/{name}': value for name, value in out.items() if name not in own}
   scalars |= run.roller.scoring.gauges() | run.watch(step, trajectories) | timeline.scalars()
   run.writer.write(step + 1, scalars)
   return scalars
@@ -182,38 +253,50 @@ def check(unused: int, scalars: dict[str, float], settings: Settings) -> None:
   if unused >= settings.max_unused:
     raise TrainingError(
       f'{unused} steps in a row could not be used: {scalars["rollout/unscorable"]:.0f} samples of the last '
-      f'were unscorable, its gradient norm was {scalars["grad_norm"]:.3g}; metrics.jsonl has the causes.'
+      f'were unscorable, its gradient norm was {scalars["grad_norm"]:.3g}; metrics.jsonl and the warnings '
+      'above have the causes.'
     )
 
 
-def save(run: Run, state: TrainState, began: float) -> None:
+async def save(run: Run, state: TrainState, clock: Clock) -> None:
   """Starts a checkpoint of a whole step."""
-  run.checkpoints.save(int(state.step), state, run.meta | {'seconds': time.monotonic() - began})
+  await run.roller.device.run(run.checkpoints.save, int(state.step), state, run.meta | clock.meta())
 
 
-async def evaluate(run: Run, state: TrainState, name: str, progress: metrics.Progress) -> dict[str, Any]:
-  """Scores the policy on the evaluation tasks, once per work folder and name."""
-  path = pathlib.Path(run.workdir) / 'eval' / f'{name}.json'
-  if path.exists():
-    return json.loads(path.read_text())
+async def leave(run: Run, state: TrainState, clock: Clock) -> NoReturn:
+  """Sees to it that the last whole step is saved, and ends the run."""
+  run.checkpoints.wait()
+  step = int(state.step)
+  if step not in run.checkpoints.steps():
+    await save(run, state, clock)
+    run.checkpoints.wait()
+  raise Interrupted(f'Stopped after step {step} of {run.settings.steps}; everything up to there is saved.')
+
+
+async def evaluate(run: Run, state: TrainState, clock: Clock, progress: metrics.Progress) -> None:
+  """Scores the policy on the evaluation tasks, once per work folder and step."""
   settings, step = run.settings, int(state.step)
+  if evaluations.path(run.workdir, step).exists():
+    return
   progress.note(
-    f'Evaluating on {len(run.eval_tasks)} tasks × {settings.eval_samples} samples ({name} training).'
+    f'Evaluating on {len(run.eval_tasks)} tasks × {settings.eval_samples} samples (after step {step}).'
   )
   params = await run.roller.device.run(run.view, state.params)
   trajectories: list[Trajectory] = []
   for start in range(0, len(run.eval_tasks), settings.eval_batch):
     tasks = run.eval_tasks[start : start + settings.eval_batch]
     work = rollout(run.roller, params, tasks, settings.eval_samples, step, 'eval', Timeline(), run.origin)
-    trajectories += await unless_stopped(run, state, work)
+    found, faults = soundness.set_aside(await unless_stopped(run, state, clock, work))
+    for fault in faults:
+      progress.note(f'Warning: {fault}; left out of the evaluation.')
+    trajectories += found
   rollouts.write(run.workdir, 'eval', step, trajectories, settings.weights, settings.gate)
   scores = statistics.evaluation(trajectories) | await run.roller.scoring.examine(step)
-  files.write_atomically(path, json.dumps(scores, indent=2).encode())
-  return scores
+  evaluations.write(run.workdir, step, scores)
 
 
 async def unless_stopped(
-  run: Run, state: TrainState, work: Coroutine[Any, Any, list[Trajectory]]
+  run: Run, state: TrainState, clock: Clock, work: Coroutine[Any, Any, list[Trajectory]]
 ) -> list[Trajectory]:
   """Awaits `work`; if the run is asked to stop first, cancels it, saves the last whole step and says so."""
   task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(run.stop.wait())
@@ -225,8 +308,10 @@ async def unless_stopped(
     await asyncio.gather(task, return_exceptions=True)
   finally:
     stopped.cancel()
-  step = int(state.step)
-  if step not in run.checkpoints.steps():
-    save(run, state, time.monotonic())
-    run.checkpoints.wait()
-  raise Interrupted(f'Stopped after step {step} of {run.settings.steps}; everything up to there is saved.')
+  await leave(run, state, clock)
+
+
+@jax.jit
+def copy(state: TrainState) -> TrainState:
+  """The same state in memory of its own: an update gives away what it gets."""
+  return jax.tree.map(jnp.copy, state)

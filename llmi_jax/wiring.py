@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from llmi_jax import metrics, update
-from llmi_jax.checkpoint import Checkpoints, abstract
+from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
 from llmi_jax.core.reward import RewardParts

@@ -14,6 +14,6 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> None:
   """
   path = pathlib.Path(path)
   with storage.storing(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(path.parent)
     storage.write(path, data)
     storage.sync_folder(path.parent)

@@ -77,7 +77,7 @@ class Journal:
     self._folder = pathlib.Path(folder) / 'journal'
     self._pictures = storage.PictureFolder(pathlib.Path(folder) / 'images')
     with storage.storing(self._folder):
-      self._folder.mkdir(parents=True, exist_ok=True)
+      storage.make_folder(self._folder)
       storage.sweep(self._folder)
     self._own = self._file(process)
     self._adopted = (process, processes)

@@ -56,6 +56,14 @@ def write_all(descriptor: int, data: bytes):
     view = view[os.write(descriptor, view) :]
 
 
+def make_folder(folder: pathlib.Path):
+  """Makes a folder and what it lies in, to stay: what is written into it must not vanish with its name."""
+  if not folder.is_dir():
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
 def sync_folder(folder: pathlib.Path):
   """Makes renames inside `folder` durable."""
   descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -65,9 +73,9 @@ def sync_folder(folder: pathlib.Path):
     os.close(descriptor)
 
 
-def sweep(folder: pathlib.Path):
-  """Removes temporary files below `folder` whose writers are dead."""
-  for partial in folder.rglob(f'*{_SUFFIX}'):
+def sweep(folder: pathlib.Path, deep: bool = True):
+  """Removes temporary files in `folder`, and below it unless told not to, whose writers are dead."""
+  for partial in folder.rglob(f'*{_SUFFIX}') if deep else folder.glob(f'*{_SUFFIX}'):
     with contextlib.suppress(FileNotFoundError):  # another process sweeps, or the writer just finished
       descriptor = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
       try:
@@ -85,7 +93,7 @@ class PictureFolder:
   def __init__(self, folder: pathlib.Path):
     self.folder = folder
     with storing(folder):
-      folder.mkdir(parents=True, exist_ok=True)
+      make_folder(folder)
       sweep(folder)
     self._known: set[str] = set()
 

@@ -1,0 +1,104 @@
+"""The other processes of a run: word from each of them in bounded time, and notices of preemption.
+
+Words travel through the coordination service that `jax.distributed` keeps, never through the devices, so that
+a background thread may send them while the device thread works.
+"""
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax._src import distributed  # the service has no public face; Orbax takes it from here, too
+from jax.experimental import multihost_utils
+
+from llmi_jax.core.errors import StorageError
+
+_SLICE = 1.0  # seconds between two looks at whether a process has given up
+
+
+class Peers:
+  """The processes that save one run. All make the same exchanges in the same order."""
+
+  def __init__(self, name: str, seconds: float = 600.0):
+    """Takes the processes that `jax.distributed` knows; without it there is one.
+
+    Args:
+      name: of what is exchanged; the same in every process and no other's.
+      seconds: longest wait for a process.
+    """
+    self.index, self.count = jax.process_index(), jax.process_count()
+    self.seconds = seconds
+    self._client: Any = distributed.global_state.client if self.count > 1 else None
+    self._name = name
+    self._number = itertools.count()
+
+  def exchange(self, what: str, words: str = '') -> tuple[str, ...]:
+    """Every process's words, in order of processes; returns once all have spoken.
+
+    Args:
+      what: is waited for, as an error tells it.
+      words: of this process.
+
+    Raises:
+      StorageError: a process has given up, or does not answer in time; it is named.
+    """
+    if self.count == 1:
+      return (words,)
+    place = f'{self._name}/{next(self._number)}'
+    self._client.key_value_set(f'{place}/{self.index}', words)
+    until = time.monotonic() + self.seconds
+    return tuple(self._hear(f'{place}/{process}', process, what, until) for process in range(self.count))
+
+  def give_up(self, words: str) -> None:
+    """Tells the others that this process will not go on, and why."""
+    if self.count > 1:
+      self._client.key_value_set(f'{self._name}/gave_up/{self.index}', words, allow_overwrite=True)
+
+  def check(self) -> None:
+    """Looks whether another process has given up, without waiting.
+
+    Raises:
+      StorageError: one has.
+    """
+    if self.count == 1:
+      return
+    for key, words in self._client.key_value_dir_get(f'{self._name}/gave_up'):
+      if (process := int(key.rpartition('/')[2])) != self.index:
+        raise StorageError(f'Process {process} gave up: {words}')
+
+  def watch(self, done: Callable[[float], bool]) -> None:
+    """Waits until `done(seconds)` says so, which itself waits at most so long.
+
+    Raises:
+      StorageError: another process gives up meanwhile.
+    """
+    while not done(_SLICE):
+      self.check()
+
+  def _hear(self, key: str, process: int, what: str, until: float) -> str:
+    while True:
+      try:
+        return self._client.blocking_key_value_get(key, int(_SLICE * 1000))
+      except jax.errors.JaxRuntimeError as error:
+        if 'DEADLINE_EXCEEDED' not in str(error):
+          raise StorageError(f'Process {process} cannot be reached ({_first_line(error)}).') from error
+      self.check()
+      if time.monotonic() > until:
+        raise StorageError(
+          f'Process {process} has not {what} within {self.seconds:.0f} s; see what keeps it, and start again.'
+        )
+
+
+def preempted(step: int) -> bool:
+  """Whether all processes are to save after this step and leave, since one was told so (SIGTERM).
+
+  The same answer for the same step in every process. Always false where one process runs alone: there the
+  signal itself stops the run. With several, nothing else may handle SIGTERM: the notice is JAX's.
+  """
+  return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
+
+
+def _first_line(error: Exception) -> str:
+  return (str(error).splitlines() or [type(error).__name__])[0][:200]
