@@ -27,7 +27,7 @@ from llmi_jax import (
   speaking,
   toolbox,
   trainer,
-  update,
+  updating,
   wiring,
 )
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
@@ -36,20 +36,18 @@ from llmi_jax.core.errors import ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
-from llmi_jax.models import lora
-from llmi_jax.programs import generation, learning
+from llmi_jax.programs import generation
 from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
-from llmi_jax.rl.clip import Clip
-from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rollout.device import Device
-from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
 from llmi_jax.services import files, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
-from llmi_jax.update import Optimizer, TrainState
+from llmi_jax.update import state as states
+from llmi_jax.update.optimizer import Optimizer
+from llmi_jax.update.state import TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
 # Keys that may change between parts of one run without changing what it computes: how often it is saved or
@@ -125,20 +123,6 @@ def claim_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
 
 
-def check_sight(policy: wiring.Policy, train_tasks: list[Task]) -> None:
-  """Refuses what an update would compute wrongly: it reads tokens alone, and pictures stand behind some.
-
-  Raises:
-    ConfigError: a policy that sees is to be trained on tasks with pictures.
-  """
-  shown = next((task.id for task in train_tasks if task.input_images), None)
-  if policy.processor is not None and shown is not None:
-    raise ConfigError(
-      f'config.data.train has pictures in its requests ({shown}), and updates of a policy that sees take '
-      'none yet; leave such tasks out, or train a policy that only reads.'
-    )
-
-
 async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
   stop = asyncio.Event()
@@ -148,7 +132,6 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   rebuild_policy(config, workdir)
   source = wiring.policy_source(config, workdir)
   policy = wiring.with_adapters(wiring.load_policy(source, config.prompt.pixels), config)
-  check_sight(policy, train_tasks)
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config)
   journal, device = Journal(workdir), Device()
@@ -177,7 +160,7 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
       made = make_run(
         config, workdir, policy, roller, saved, writer, names, stop, train_tasks, eval_tasks, chosen, watch
       )
-      state, past = restore(made, policy, wiring.optimizer(config))
+      state, past = restore(made, wiring.split(policy, config)[0], wiring.optimizer(config))
       summary = await trainer.train(made, state, past)
       writer.summarize(summary)
       return summary
@@ -203,18 +186,15 @@ def make_run(
   watch: Watch,
 ) -> trainer.Run:
   """The trainer's view of a config."""
-  surrogate = Surrogate(
-    config.loss.ratio,
-    Clip(config.loss.clip_low, config.loss.clip_high, config.loss.clip_dual),
-    config.loss.aggregation,
-  )
   settings = trainer.Settings(
     steps=config.steps,
     samples=config.data.samples,
     prompt_width=config.prompt.tokens,
-    pieces=MicroBatches(config.optimizer.prompts, tuple(config.optimizer.widths)),
-    surrogate=surrogate,
+    pieces=updating.micro_batches(config),
+    surrogate=updating.surrogate(config),
     advantage=config.loss.advantage,
+    limit=config.sampler.tokens,
+    overlong=updating.overlong(config),
     weights=chosen.weights,
     gate=chosen.gate,
     eval_samples=config.eval.samples,
@@ -225,23 +205,15 @@ def make_run(
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
-  learner = learning.learner(policy.config, unroll=config.policy.unroll, experts=wiring.experts_kind())
-  _, fixed = lora.split(policy.model)
+  reference = updating.reference(config, policy)
   return trainer.Run(
     settings=settings,
     workdir=str(workdir),
     order=order.step,
     eval_tasks=eval_tasks,
     roller=roller,
-    update=learning.updater(
-      learner,
-      wiring.optimizer(config),
-      surrogate,
-      temperature=config.sampler.temperature,
-      banned=wiring.banned_mask(policy),
-      fixed=fixed,
-    ),
-    view=generation.viewer(fixed),
+    update=updating.updater(config, policy, reference),
+    view=generation.viewer(wiring.split(policy, config)[1]),
     checkpoints=saved,
     writer=writer,
     meta={'seed': config.seed},
@@ -260,7 +232,7 @@ def open_checkpoints(
   eval_tasks: list[Task],
 ) -> Checkpoints:
   """The work folder's checkpoints, bound to what their states belong to."""
-  fixed = lora.split(policy.model)[1]
+  fixed, reference = wiring.split(policy, config)[1], updating.reference(config, policy)
   about = {
     'config': hashed([item for item in front.flatten(config) if not FREE.match(f'{item[0]} ')]),
     'tokenizer': policy.tokenizer.digest,
@@ -269,6 +241,8 @@ def open_checkpoints(
   }
   if fixed is not None:
     about['policy'] = digest(fixed)  # adapters mean nothing without what they adapt
+  if reference is not None:
+    about['reference'] = digest(reference)
   return Checkpoints(
     workdir / 'checkpoints',
     config.checkpoint.keep,
@@ -283,12 +257,12 @@ def hashed(value: Any) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def restore(run: trainer.Run, policy: wiring.Policy, optimizer: Optimizer) -> tuple[TrainState, trainer.Past]:
+def restore(run: trainer.Run, params: Any, optimizer: Optimizer) -> tuple[TrainState, trainer.Past]:
   """The newest whole checkpoint's state, or a fresh one; and what earlier parts of the run left.
 
   What a killed run wrote after that checkpoint (metrics, rollouts, evaluations) is removed: it is made again.
   """
-  fresh = update.init(lora.split(policy.model)[0], optimizer)
+  fresh = states.fresh(params, optimizer)
   found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
   run.checkpoints.retire(step)

@@ -34,7 +34,7 @@ from llmi_jax.models.decoder import Decoder
 from llmi_jax.programs import learning
 from llmi_jax.text import bpe, prompts, tokens
 from llmi_jax.tools import code, diffusion, edit, search
-from llmi_jax.update import Optimizer
+from llmi_jax.update.optimizer import Optimizer
 from llmi_jax.weights import save
 
 SPECS = (search.SPEC, code.SPEC, edit.SPEC)

@@ -20,11 +20,13 @@ from llmi_jax.data import evaluations, rollouts
 from llmi_jax.rl.advantages import Kind
 from llmi_jax.rl.gate import Gate
 from llmi_jax.rl.loss import Surrogate
+from llmi_jax.rl.overlong import Overlong
 from llmi_jax.rollout import batch, pieces, soundness, statistics
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.update import TrainState
+from llmi_jax.update.rows import Micro
+from llmi_jax.update.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Settings:
     surrogate: the loss.
     weights: of the reward's parts, by name.
     advantage: see `rl.advantages`.
+    limit: the longest response.
+    overlong: what nearing it costs.
     gate: of the reward.
     eval_samples: per task of an evaluation.
     eval_batch: tasks rolled out together in an evaluation.
@@ -56,6 +60,8 @@ class Settings:
   surrogate: Surrogate
   weights: Mapping[str, float]
   advantage: Kind = 'grpo'
+  limit: int = 0
+  overlong: Overlong = Overlong()
   gate: Gate = 'paper'
   eval_samples: int = 1
   eval_batch: int = 32
@@ -91,7 +97,7 @@ class Run:
   order: Callable[[int], Sequence[Task]]
   eval_tasks: Sequence[Task]
   roller: Roller
-  update: Callable[[TrainState, list], tuple[TrainState, dict[str, jax.Array]]]
+  update: Callable[[TrainState, list[Micro]], tuple[TrainState, dict[str, jax.Array]]]
   view: Callable[[Any], Any]
   checkpoints: Checkpoints
   writer: metrics.Writer
@@ -192,7 +198,10 @@ async def collect(
   trajectories, faults = soundness.set_aside(await unless_stopped(run, state, clock, work))
   for fault in faults:
     progress.note(f'Warning: {fault}; left out of step {step + 1}.')
-  return batch.with_advantages(trajectories, run.settings.samples, run.settings.advantage)
+  settings = run.settings
+  return batch.with_advantages(
+    trajectories, settings.samples, settings.advantage, settings.limit, settings.overlong
+  )
 
 
 async def learn(
@@ -206,10 +215,13 @@ async def learn(
   """One update from a step's trajectories."""
   settings = run.settings
 
-  def cut(chosen: Sequence[Trajectory]) -> list:
-    whole = batch.assemble(chosen)
-    rows = batch.share_prompts(whole, settings.samples, settings.prompt_width, settings.pieces.widths[-1])
-    return pieces.cut(rows, settings.pieces, settings.surrogate)
+  samples, width = settings.samples, settings.prompt_width
+
+  def cut(chosen: Sequence[Trajectory]) -> list[Micro]:
+    whole = batch.assemble(chosen, shaping=settings.overlong)
+    rows = batch.share_prompts(whole, samples, width, settings.pieces.widths[-1])
+    album = batch.pictures(whole, samples, width, run.roller.sight.eyes, settings.pieces.shards)
+    return pieces.micro_batches(rows, settings.pieces, settings.surrogate, album)
 
   def work() -> tuple[TrainState, dict[str, float], dict[str, int]]:
     twice = is_due(step + 1, settings.replay_every)
@@ -240,6 +252,7 @@ def record(
   """Writes the step's rollouts and its line of metrics, and returns the line."""
   rollouts.write(run.workdir, 'train', step + 1, trajectories, run.settings.weights, run.settings.gate)
   scalars = statistics.step_scalars(trajectories, run.tools)
+  scalars |= batch.group_scalars(trajectories, run.settings.samples)
   scalars |= {'loss/policy': out['loss'], 'grad_norm': out['grad_norm'], 'skipped': out['skipped']}
   own = ('loss', 'grad_norm', 'skipped')
   scalars |= {f'policy/{name}': value for name, value in out.items() if name not in own}

@@ -12,9 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llmi_jax import update
 from llmi_jax.rl import logprobs
-from llmi_jax.update import Optimizer, Policy, Rows, TrainState
+from llmi_jax.update import state as states
+from llmi_jax.update.loss import Policy
+from llmi_jax.update.optimizer import Optimizer
+from llmi_jax.update.rows import Rows
+from llmi_jax.update.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,15 +83,14 @@ def make_step(
   """One step on the mean negative log-likelihood of response tokens, to be jitted with the state donated."""
 
   def loss(params: Any, batch: Rows) -> jax.Array:
-    hidden = policy.respond(params, batch.prompt, batch.prompt_len, batch.tokens, batch.length)
-    logp, _ = logprobs.token_logprobs(
-      hidden, batch.tokens, lambda states: policy.unembed(params, states), chunk=1 << 20
-    )
+    hidden = policy.respond(params, batch, None).hidden
+    head = logprobs.Head(chunk=1 << 20)
+    logp, _ = logprobs.token_logprobs(hidden, batch.tokens, policy.unembedding(params), head)
     return -jnp.sum(logp * batch.mask) / jnp.maximum(batch.mask.sum(), 1.0)
 
   def step(state: TrainState, batch: Rows) -> tuple[TrainState, jax.Array]:
     value, grads = jax.value_and_grad(loss)(state.params, batch)
-    return update.apply(state, grads, optimizer, jnp.isfinite(value)), value
+    return states.apply(state, grads, optimizer, jnp.isfinite(value)), value
 
   return step
 
@@ -112,7 +114,7 @@ def train(
     tell: called with each step's number, loss and new parameters.
   """
   step = jax.jit(make_step(policy, optimizer), donate_argnums=0)
-  state = update.init(params, optimizer)
+  state = states.fresh(params, optimizer)
   stream = batches(examples, batching)
   for number in range(optimizer.steps):
     state, loss = step(state, next(stream))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from llmi_jax import metrics, update
+from llmi_jax import metrics
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
@@ -39,7 +39,8 @@ from llmi_jax.tools import answer as answers
 from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry
 from llmi_jax.tools.session import Session, SessionKey
-from llmi_jax.update import Optimizer
+from llmi_jax.update import state as states
+from llmi_jax.update.optimizer import Optimizer
 from llmi_jax.weights import load
 
 # A ConfigDict; its values' types are only known to its file, so checkers must not guess.
@@ -287,8 +288,25 @@ def optimizer(config: Config) -> Optimizer:
   """AdamW as a run's config has it."""
   chosen = config.optimizer
   return Optimizer(
-    chosen.learning_rate, chosen.warmup, config.steps, weight_decay=chosen.weight_decay, clip=chosen.clip
+    chosen.learning_rate,
+    chosen.warmup,
+    config.steps * chosen.get('updates', 1),
+    final=chosen.get('final', 0.01),
+    weight_decay=chosen.weight_decay,
+    clip=chosen.clip,
+    b1=chosen.get('b1', 0.9),
+    b2=chosen.get('b2', 0.999),
+    moments=chosen.get('moments', 'float32'),
   )
+
+
+def split(policy: Policy, config: Config) -> tuple[Decoder, Decoder | None]:
+  """What a run trains of its policy and what it does not; see `models.lora.split`.
+
+  Raises:
+    ConfigError: something that is to stay as it is has a name that the policy does not know.
+  """
+  return lora.split(policy.model, tuple(config.policy.get('frozen', ())))
 
 
 def trained(path: str) -> tuple[Config, Policy]:
@@ -304,9 +322,9 @@ def trained(path: str) -> tuple[Config, Policy]:
   config: Config = ConfigDict(json.loads(stored.read_text()))
   source = policy_source(config, pathlib.Path(path))
   policy = with_adapters(load_policy(source, config.prompt.get('pixels', 0)), config)
-  params, fixed = lora.split(policy.model)
+  params, fixed = split(policy, config)
   checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
-  found = checkpoints.restore(abstract(update.init(params, optimizer(config))))
+  found = checkpoints.restore(abstract(states.fresh(params, optimizer(config))))
   checkpoints.close()
   if found is None:
     raise CheckpointError(f'{path} has no checkpoint yet; wait for one, or train first.')

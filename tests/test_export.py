@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from llmi_jax import front, rebuild, update, wiring
-from llmi_jax.checkpoint import Checkpoints
+from llmi_jax import front, rebuild, wiring
+from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.data import tasks
 from llmi_jax.data.builtin import generate
 from llmi_jax.models import lora
+from llmi_jax.update import state as states
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / 'configs' / 'grpo_tiny.py')
@@ -123,7 +124,7 @@ def whole(tmp_path_factory):
   workdir.mkdir()
   config = front.read(CONFIG)
   (workdir / 'config.json').write_text(config.to_json())
-  state = update.init(wiring.load_policy(config.policy.path).model, wiring.optimizer(config))
+  state = states.fresh(wiring.load_policy(config.policy.path).model, wiring.optimizer(config))
   checkpoints = Checkpoints(workdir / 'checkpoints')
   checkpoints.save(0, state, {})
   checkpoints.close()

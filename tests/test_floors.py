@@ -18,7 +18,7 @@ FLOORS = {
   **dict.fromkeys(('eval', 'tts', 'painting'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'rebuild', 'wiring'), 7),  # what entry points share
-  'speaking': 8,  # likewise, over these
+  **dict.fromkeys(('speaking', 'updating'), 8),  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 9),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')

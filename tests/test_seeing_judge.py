@@ -19,9 +19,11 @@ import jax
 import numpy as np
 import pytest
 
-from llmi_jax import checkpoint, front, update, wiring
+from llmi_jax import front, wiring
+from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.data import rollouts, tasks
 from llmi_jax.data.builtin import generate
+from llmi_jax.update import state as states
 from tests.doubles import seeing
 from tests.test_judging import Judge
 
@@ -130,8 +132,8 @@ def check_nothing_was_scored_and_nothing_learned(workdir, code, errors):
   assert all(row.reward is None and row.advantage == 0 for row in rows) and spared < len(rows)
   policy = wiring.load_policy('builtin:tiny')
   config = front.read(CONFIG, [f'--config.steps={UNUSABLE + 1}'])
-  fresh = update.init(policy.model, wiring.optimizer(config))
-  found = checkpoint.Checkpoints(workdir / 'checkpoints').restore(checkpoint.abstract(fresh))
+  fresh = states.fresh(policy.model, wiring.optimizer(config))
+  found = Checkpoints(workdir / 'checkpoints').restore(abstract(fresh))
   assert found.step == UNUSABLE - 1 and int(found.state.skipped) == found.step
   for kept, first in zip(jax.tree.leaves(found.state.params), jax.tree.leaves(policy.model), strict=True):
     np.testing.assert_array_equal(kept, first)

@@ -1,8 +1,10 @@
 """The arrays that a training step reads."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from llmi_jax.core.prompt import Prompt
 
 
 class Batch(NamedTuple):
@@ -17,7 +19,7 @@ class Batch(NamedTuple):
     logp_full: [B, T] float32, at temperature 1 over the full vocabulary.
     advantage: [B] float32, 0 where unscorable.
     row: [B] int32, the row's index in the step's requests.
-    vision: features' inputs for pictures in prompts, or None.
+    prompts: [B] as they were rendered, pictures included.
   """
 
   tokens: np.ndarray
@@ -28,4 +30,4 @@ class Batch(NamedTuple):
   logp_full: np.ndarray
   advantage: np.ndarray
   row: np.ndarray
-  vision: Any = None
+  prompts: tuple[Prompt, ...] = ()

@@ -1,7 +1,7 @@
 """Grouped-query attention over one or several key/value parts.
 
 Parts are merged exactly by their log-sum-exp, which equals one softmax over their concatenation. Softmax
-runs in float32.
+runs in float32 or wider.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from llmi_jax.models.linear import wide
 
 # Finite, so that a row without any live key stays finite (0·∞ would poison gradients).
 MASKED = -1e30
@@ -92,7 +94,7 @@ def _read(q: Array, part: Part) -> tuple[Array, ...]:
   rows, heads = b // groups, n // kv_heads
   folded = q.reshape(groups, rows, kv_heads, heads, t, h).transpose(0, 2, 1, 3, 4, 5)
   folded = folded.reshape(groups, kv_heads, rows * heads * t, h)
-  logits = jnp.einsum('XKTH,XKSH->XKTS', folded, part.k, preferred_element_type=jnp.float32)
+  logits = jnp.einsum('XKTH,XKSH->XKTS', folded, part.k, preferred_element_type=wide(q.dtype))
   logits = logits.reshape(groups, kv_heads, rows, heads, t, slots) * h**-0.5
   logits = jnp.where(part.mask[:, None, :, None], logits, MASKED)
   # The maximum only guards against overflow; its gradient cancels.
@@ -100,7 +102,7 @@ def _read(q: Array, part: Part) -> tuple[Array, ...]:
   weight = jnp.exp(logits - top[..., None])
   total = weight.sum(-1)
   weight = weight.reshape(groups, kv_heads, rows * heads * t, slots).astype(part.v.dtype)
-  out = jnp.einsum('XKTS,XKSH->XKTH', weight, part.v, preferred_element_type=jnp.float32)
+  out = jnp.einsum('XKTS,XKSH->XKTH', weight, part.v, preferred_element_type=wide(q.dtype))
 
   def unfold(x):
     return x.transpose(0, 2, 1, 3, 4, *range(5, x.ndim)).reshape(b, n, t, *x.shape[5:])

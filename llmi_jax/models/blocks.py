@@ -7,14 +7,14 @@ from jax import Array
 
 from llmi_jax.models import grouped, moe, rope
 from llmi_jax.models.config import DecoderConfig
-from llmi_jax.models.linear import Linear
+from llmi_jax.models.linear import Linear, wide
 from llmi_jax.models.sharding import Layout, constrain
 
 
 def rms_norm(x: Array, scale: Array, eps: float) -> Array:
-  """x / rms(x) · scale, in float32, returned in x's dtype."""
-  wide = x.astype(jnp.float32)
-  normed = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
+  """x / rms(x) · scale, in float32 or wider, returned in x's dtype."""
+  exact = x.astype(wide(x.dtype))
+  normed = exact * jax.lax.rsqrt(jnp.mean(exact * exact, -1, keepdims=True) + eps)
   return normed.astype(x.dtype) * jnp.expand_dims(scale, range(x.ndim - 1))
 
 
@@ -92,6 +92,7 @@ def feed_forward(
   config: DecoderConfig,
   experts: grouped.Kind,
   layout: Layout | None,
+  choice: Array | None = None,
 ) -> tuple[Array, moe.Routing | None]:
   """x plus its feed-forward part, and what a router did.
 
@@ -102,10 +103,11 @@ def feed_forward(
     config: static numbers.
     experts: how experts are multiplied.
     layout: mesh and rules.
+    choice: see `moe.mixture`.
   """
   normed = rms_norm(x, block.mlp_norm[...], config.norm_eps)
   if not hasattr(block, 'moe'):
     return x + block.mlp(normed), None
   assert config.experts is not None
-  mixed, routing = moe.mixture(block.moe, normed, live, config.experts, experts, layout)
+  mixed, routing = moe.mixture(block.moe, normed, live, config.experts, experts, layout, choice)
   return x + mixed, routing

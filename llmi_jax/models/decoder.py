@@ -21,7 +21,7 @@ from llmi_jax.models.attention import Part, attend
 from llmi_jax.models.blocks import Block, feed_forward, output, qkv, rms_norm
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
-from llmi_jax.models.linear import normal
+from llmi_jax.models.linear import normal, wide
 from llmi_jax.models.sharding import Layout, constrain
 from llmi_jax.models.spans import Span, spans
 from llmi_jax.models.vision import VisionTower, features
@@ -132,6 +132,7 @@ def forward(
   remat: Remat = 'none',
   experts: grouped.Kind = 'blocks',
   layout: Layout | None = None,
+  choices: Array | None = None,
 ) -> tuple[Array, Any, dict[str, Array]]:
   """Runs the decoder.
 
@@ -150,11 +151,14 @@ def forward(
     remat: what the backward pass keeps; see `Remat`.
     experts: how experts are multiplied; see `grouped`.
     layout: mesh and rules; None on one device.
+    choices: [L', B, T, K] int32, experts that tokens go to in place of those that routers would choose;
+      `router_choice` of an earlier pass; not when decoding.
 
   Returns:
     hidden [B, T, D] after the final norm; the new `Suffix` when decoding, else the `KV` of these tokens in
     the model's form (dropped by the compiler where unused); diagnostics: `router_logits` [L', B, T, E],
-    `router_chosen` and `router_probability` [L', B, E] over the L' sparse layers, empty for dense models.
+    `router_chosen` and `router_probability` [L', B, E] and `router_choice` [L', B, T, K] over the L' sparse
+    layers, empty for dense models.
   """
   x = model.embedding[...][tokens]
   if vision is not None:
@@ -171,7 +175,7 @@ def forward(
   else:
     prefix = cache.prefix if cache is not None else None
     layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout)
-    x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat)
+    x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat, choices)
   return rms_norm(x, model.norm[...], config.norm_eps), kept, _diagnostics(routings)
 
 
@@ -184,7 +188,7 @@ def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layou
   def reachable(mask, distance, window):
     return mask if window is None else mask & (distance < window)
 
-  def layer(x, block, shared, window):
+  def layer(x, block, shared, window, choice):
     q, k, v = project(block, x)
     parts = [Part(k, v, reachable(own, distance, window))]
     if prefix is not None:
@@ -195,7 +199,7 @@ def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layou
       parts.insert(0, Part(shared.k, shared.v, reachable(_stored(prefix, slots), before, window)))
     attended = checkpoint_name(attend(q, parts), 'attended')
     x = output(block, x, attended)
-    x, routing = finish(block, x)
+    x, routing = finish(block, x, choice=choice)
     return constrain(x, layout, 'batch', 'tokens', None), (KV(k, v), routing)
 
   return layer
@@ -206,14 +210,16 @@ def _stored(prefix: Prefix, slots: int) -> Array:
   return (jnp.arange(slots)[None] < prefix.length[:, None])[:, None, None]
 
 
-def _run(model, x, prefix: Prefix | None, layer, config: DecoderConfig, unroll, remat: Remat):
+def _run(model, x, prefix: Prefix | None, layer, config: DecoderConfig, unroll, remat: Remat, choices):
   """All layers; returns x, the keys and values in the model's form, and routings of sparse layers."""
   layer = _rematerialized(layer, remat)
+  replay = _Replay(choices)
   if isinstance(model, View):
     kept, routings = [], []
     for i, block in enumerate(model.layers):
       shared = prefix.kv[i] if prefix is not None else None
-      x, (kv, routing) = layer(x, block, shared, _window(config, i))
+      choice = replay.take(block, None)
+      x, (kv, routing) = layer(x, block, shared, _window(config, i), choice)
       kept.append(kv)
       routings += [jax.tree.map(lambda leaf: leaf[None], routing)] if routing is not None else []
     return x, tuple(kept), routings
@@ -222,16 +228,31 @@ def _run(model, x, prefix: Prefix | None, layer, config: DecoderConfig, unroll, 
 
     def body(x, inputs):
       made = []
-      for block, shared, window in zip(*inputs):
-        x, out = layer(x, block, shared, window)
+      for block, shared, window, choice in zip(*inputs):
+        x, out = layer(x, block, shared, window, choice)
         made.append(out)
       return x, tuple(made)
 
     shared = prefix.kv[number] if prefix is not None else (None,) * len(places)
-    x, made = jax.lax.scan(body, x, (places, shared, _windows(config, span)), unroll=unroll)
+    own = tuple(replay.take(block, span.repeats) for block in places)
+    x, made = jax.lax.scan(body, x, (places, shared, _windows(config, span), own), unroll=unroll)
     kept.append(tuple(kv for kv, _ in made))
     routings += [routing for _, routing in made if routing is not None]
   return x, tuple(kept), routings
+
+
+class _Replay:
+  """Hands out experts' choices in the order in which routings are gathered."""
+
+  def __init__(self, choices: Array | None):
+    self._choices, self._next = choices, 0
+
+  def take(self, block: Block, repeats: int | None) -> Array | None:
+    """Those of the next layer, or of so many stacked ones; None where it is dense or nothing is replayed."""
+    if self._choices is None or not hasattr(block, 'moe'):
+      return None
+    start, self._next = self._next, self._next + (repeats or 1)
+    return self._choices[start] if repeats is None else self._choices[start : self._next]
 
 
 def _rematerialized(layer, remat: Remat):
@@ -306,12 +327,16 @@ def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: D
 def _diagnostics(routings: list) -> dict[str, Array]:
   if not routings:
     return {}
-  names = ('router_logits', 'router_chosen', 'router_probability')
+  names = ('router_logits', 'router_chosen', 'router_probability', 'router_choice')
   return {name: jnp.concatenate(arrays) for name, arrays in zip(names, zip(*routings))}
 
 
+def unembedding(model: Decoder | View) -> Array:
+  """[D, V], the transposed embedding where it is tied."""
+  return model.head[...] if hasattr(model, 'head') else model.embedding[...].T
+
+
 def unembed(model: Decoder | View, hidden: Array) -> Array:
-  """[…, D] → [..., V] float32 logits."""
-  tied = not hasattr(model, 'head')
-  weight = model.embedding[...].T if tied else model.head[...]
-  return jnp.matmul(hidden, weight.astype(hidden.dtype), preferred_element_type=jnp.float32)
+  """[…, D] → [..., V] logits, float32 or wider."""
+  weight = unembedding(model).astype(hidden.dtype)
+  return jnp.matmul(hidden, weight, preferred_element_type=wide(hidden.dtype))

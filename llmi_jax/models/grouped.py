@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from llmi_jax.models.linear import wide
+
 Kind = Literal['ragged', 'blocks']
 
 
@@ -139,15 +141,16 @@ def _blocks_forward(rows, w, sizes, block):
 
 def _blocks_backward(block, kept, g):
   rows, w, sizes = kept
+  total = wide(w.dtype)
   count, width = rows.shape[0] // block, rows.shape[1]
   owner, live = _owners(sizes, count, block)
 
   def body(i, dw):
     piece = jax.lax.dynamic_slice(rows, (i * block, 0), (block, width))
     grad = jax.lax.dynamic_slice(g, (i * block, 0), (block, g.shape[1]))
-    return dw.at[owner[i]].add(jnp.matmul(piece.T, grad, preferred_element_type=jnp.float32))
+    return dw.at[owner[i]].add(jnp.matmul(piece.T, grad, preferred_element_type=total))
 
-  dw = jax.lax.fori_loop(0, live, body, jnp.zeros(w.shape, jnp.float32)).astype(w.dtype)
+  dw = jax.lax.fori_loop(0, live, body, jnp.zeros(w.shape, total)).astype(w.dtype)
   return _blocks(g, jnp.swapaxes(w, 1, 2), sizes, block), dw, None
 
 

@@ -1,6 +1,7 @@
 """Linear maps with an optional low-rank adapter (LoRA, Hu et al., arXiv 2106.09685)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,11 @@ INIT_SCALE = 0.02
 
 class Lora(nnx.Variable):
   """An adapter's leaf; a type of its own, so that it can be split off and trained alone."""
+
+
+def wide(dtype: Any) -> Any:
+  """What norms and softmax are computed in: float32, or `dtype` where that is wider."""
+  return jnp.promote_types(dtype, jnp.float32)
 
 
 def normal(key: Array, *shape: int) -> nnx.Param:

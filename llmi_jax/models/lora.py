@@ -100,22 +100,45 @@ def put(model: M, made: dict[str, Adapter]) -> M:
   return jax.tree_util.tree_map_with_path(one, model, is_leaf=_is_linear)
 
 
-def split(model: M) -> tuple[M, M | None]:
+def split(model: M, frozen: Sequence[str] = ()) -> tuple[M, M | None]:
   """What is trained and what is not: two trees of the model's structure, None in place of the other's leaves.
 
-  With adapters these alone are trained. Without, all is trained and the second is None.
+  With adapters these alone are trained. Without, all is trained; if nothing is frozen, the second is None.
+
+  Args:
+    model: a pytree.
+    frozen: dotted paths of leaves that are not trained, such as `tower.*` or `*.moe.router.*`.
+
+  Raises:
+    ConfigError: one of them names nothing.
   """
-  if not adapters(model):
+  paths = [leaf_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(model)]
+  for pattern in frozen:
+    if not fnmatch.filter(paths, pattern):
+      raise ConfigError(f'No parameter is called {pattern!r}; paths are such as {paths[0]} or {paths[-1]}.')
+  adapted = bool(adapters(model))
+  if not adapted and not frozen:
     return model, None
 
   def part(trained: bool):
-    def one(variable):
-      kept = isinstance(variable, Lora) == trained
-      return variable if kept else jax.tree.map(lambda _: None, variable)
+    def one(path, variable):
+      name = leaf_name(path)
+      own = not adapted or isinstance(variable, Lora)
+      own = own and not any(fnmatch.fnmatchcase(name, pattern) for pattern in frozen)
+      return variable if own == trained else jax.tree.map(lambda _: None, variable)
 
-    return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, nnx.Variable))
+    return jax.tree_util.tree_map_with_path(one, model, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
   return part(True), part(False)
+
+
+def silenced(model: M) -> M:
+  """The model with adapters that add nothing: what they were added to."""
+
+  def one(variable):
+    return jax.tree.map(jnp.zeros_like, variable) if isinstance(variable, Lora) else variable
+
+  return jax.tree.map(one, model, is_leaf=lambda x: isinstance(x, nnx.Variable))
 
 
 def join(trained: M, fixed: M | None) -> M:

@@ -14,7 +14,7 @@ from jax import Array
 
 from llmi_jax.models import grouped
 from llmi_jax.models.config import DecoderConfig, Experts
-from llmi_jax.models.linear import Linear
+from llmi_jax.models.linear import Linear, wide
 from llmi_jax.models.sharding import Layout, leaf_name, logical_axes
 
 
@@ -48,15 +48,23 @@ class Routing(NamedTuple):
     logits: [B, T, E] float32.
     chosen: [B, E] float32, how often a row's live tokens chose each expert.
     probability: [B, E] float32, the sum of each expert's probability over a row's live tokens.
+    choice: [B, T, K] int32, the experts of each token.
   """
 
   logits: Array
   chosen: Array
   probability: Array
+  choice: Array
 
 
 def mixture(
-  moe: Moe, x: Array, live: Array, experts: Experts, kind: grouped.Kind, layout: Layout | None
+  moe: Moe,
+  x: Array,
+  live: Array,
+  experts: Experts,
+  kind: grouped.Kind,
+  layout: Layout | None,
+  replay: Array | None = None,
 ) -> tuple[Array, Routing]:
   """Runs the mixture.
 
@@ -67,19 +75,24 @@ def mixture(
     experts: static numbers.
     kind: how experts are multiplied; see `grouped`.
     layout: mesh and rules; None on one device.
+    replay: [B, T, K] int32, experts to use in place of the likeliest; their weights are those of this pass.
 
   Returns:
     [B, T, D] in x's dtype, 0 at padding, and what the router did.
   """
   logits = moe.router(x)
-  probability = jax.nn.softmax(logits.astype(jnp.float32), -1)
+  probability = jax.nn.softmax(logits.astype(wide(x.dtype)), -1)
   weight, choice = jax.lax.top_k(probability, experts.active)
+  if replay is not None:
+    choice = replay.astype(choice.dtype)
+    weight = jnp.take_along_axis(probability, choice, -1)
   if experts.normalized:
     weight = weight / weight.sum(-1, keepdims=True)
   weight = weight.astype(x.dtype)
-  alive = live.astype(jnp.float32)[..., None]
-  hot = (choice[..., None] == jnp.arange(experts.count)[None, None, None]).astype(jnp.float32).sum(2)
-  routing = Routing(logits.astype(jnp.float32), (hot * alive).sum(1), (probability * alive).sum(1))
+  alive = live.astype(probability.dtype)[..., None]
+  hot = (choice[..., None] == jnp.arange(experts.count)[None, None, None]).astype(alive.dtype).sum(2)
+  chosen, likely = (hot * alive).sum(1), (probability * alive).sum(1)
+  routing = Routing(logits.astype(alive.dtype), chosen, likely, choice)
   choice = jnp.where(live[..., None], choice, experts.count)
   maps = {'gate': moe.gate, 'up': moe.up, 'down': moe.down}
   if layout is None:

@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 
 from llmi_jax.models.config import Rope
+from llmi_jax.models.linear import wide
 
 
 def angles(positions: Array, head_dim: int, rope: Rope, lengths: Array | None = None) -> tuple[Array, Array]:
@@ -39,8 +40,9 @@ def angles(positions: Array, head_dim: int, rope: Rope, lengths: Array | None = 
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
-  """Rotates x [B, heads, T, H] by its positions; computed in float32, returned in x's dtype."""
-  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  """Rotates x [B, heads, T, H] by its positions; computed in float32 or wider, returned in x's dtype."""
+  first, second = jnp.split(x.astype(wide(x.dtype)), 2, axis=-1)
+  cos, sin = cos.astype(first.dtype), sin.astype(first.dtype)
   turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
   return turned.astype(x.dtype)
 

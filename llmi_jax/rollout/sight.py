@@ -55,12 +55,13 @@ class Sight:
 
   Attributes:
     counts: so far.
+    eyes: the policy's vision tower; None if it only reads.
   """
 
   def __init__(self, eyes: Eyes | None = None):
     """Compiles nothing yet; without `eyes` the policy only reads."""
     self.counts = Counts()
-    self._eyes = eyes
+    self.eyes = eyes
     self._see = jax.jit(eyes.see) if eyes else None
 
   def check(self, prompt: Prompt) -> None:
@@ -105,8 +106,8 @@ class Sight:
 
   def _features(self, params: Any, prompt: Prompt, buckets: list[int], units: list[int]) -> Array:
     """[F, D]; F is the smallest picture's share times a power of two, so that few prefills are compiled."""
-    assert self._eyes and self._see
-    config = self._eyes.config
+    assert self.eyes and self._see
+    config = self.eyes.config
     least = min(vision_layout.BUCKETS) // config.merge**2
     total = least << ((sum(units) - 1) // least).bit_length()
     whole, start = None, 0
@@ -120,16 +121,16 @@ class Sight:
 
   def _buckets(self, prompt: Prompt) -> tuple[Eyes, list[int]]:
     """The bucket of each distinct picture."""
-    if self._eyes is None:
+    if self.eyes is None:
       raise DataError('A prompt holds a picture and the policy only reads; use one with a vision tower.')
-    windows = self._eyes.config.windows
-    return self._eyes, [vision_layout.bucket(picture.grid, windows) for picture in prompt.vision]
+    windows = self.eyes.config.windows
+    return self.eyes, [vision_layout.bucket(picture.grid, windows) for picture in prompt.vision]
 
   def _positions(self, prompt: Prompt) -> tuple[np.ndarray, int]:
-    assert self._eyes
+    assert self.eyes
     grids = [prompt.vision[i].grid for i in prompt.images]
-    merge = self._eyes.config.merge
-    return mrope.positions(prompt.tokens, grids, image_pad=self._eyes.image_pad, merge=merge)
+    merge = self.eyes.config.merge
+    return mrope.positions(prompt.tokens, grids, image_pad=self.eyes.image_pad, merge=merge)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -76,9 +76,9 @@ def scalar_unrestored() -> Iterator[None]:
   """The optimizer counts its steps from nothing again after a resumption."""
   restore = main.restore
 
-  def partly(run, policy, optimizer):
-    state, past = restore(run, policy, optimizer)
-    fresh = main.update.init(state.params, optimizer).optimizer
+  def partly(run, params, optimizer):
+    state, past = restore(run, params, optimizer)
+    fresh = main.states.fresh(state.params, optimizer).optimizer
     counts = main.jax.tree.map(lambda old, new: new if old.ndim == 0 else old, state.optimizer, fresh)
     return state._replace(optimizer=counts), past
 

@@ -8,6 +8,7 @@ import pytest
 from llmi_jax.models import decoder
 from llmi_jax.models.cache import Cache, Prefix, empty_suffix
 from llmi_jax.programs import learning
+from llmi_jax.update.rows import Rows
 from llmi_jax.weights.load import load_pretrained
 
 ROWS, LENGTH = 3, 12
@@ -73,7 +74,9 @@ def test_learner_with_a_shared_prompt_equals_whole_rows_in_value_and_gradient(lo
   live = jnp.arange(5)[None] < length[:, None]
 
   def shared(model):
-    hidden = learning.learner(config).respond(model, prompt, prompt_len, answers, length)
+    none = jnp.zeros(answers.shape)
+    rows = Rows(prompt, prompt_len, answers, length, none, none, none[:, 0])
+    hidden = learning.learner(config).respond(model, rows, None).hidden
     return jnp.sum(jnp.where(live[..., None], hidden, 0.0) ** 2), hidden
 
   def whole(model):

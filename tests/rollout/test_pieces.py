@@ -1,72 +1,84 @@
-"""Micro-batches add up to the whole batch, in any cut."""
+"""Plans of micro-batches: every group once, little padding, equal in all processes; weights add up."""
 
-import jax
 import numpy as np
 import pytest
 
-from llmi_jax import update
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.models.config import DecoderConfig
-from llmi_jax.models.decoder import Decoder
-from llmi_jax.programs import learning
 from llmi_jax.rl.loss import Surrogate
-from llmi_jax.rollout.pieces import MicroBatches, cut
-from llmi_jax.update import Rows
+from llmi_jax.rollout import pieces
+from llmi_jax.rollout.pieces import MicroBatches
+from llmi_jax.update.rows import Rows
 
-CONFIG = DecoderConfig('Qwen3ForCausalLM', 48, 16, 24, 2, 2, 1, 8)
-P, R, TP, TR = 4, 3, 6, 10
+P, R, TP, TR = 6, 3, 5, 10
+RNG = np.random.default_rng(0)
+LENGTHS = RNG.integers(0, TR + 1, (P, R)).astype(np.int32)
 
 
-@pytest.fixture(scope='module')
-def setting():
-  rng = np.random.default_rng(0)
-  length = rng.integers(1, TR + 1, P * R).astype(np.int32)
+def _rows(groups=slice(None)):
+  length = LENGTHS[groups].reshape(-1)
   mask = (np.arange(TR) < length[:, None]).astype(np.float32)
-  mask[2] = 0  # an unscorable row
-  rows = Rows(
-    rng.integers(0, 48, (P, TP)).astype(np.int32),
-    rng.integers(2, TP + 1, P).astype(np.int32),
-    rng.integers(0, 48, (P * R, TR)).astype(np.int32),
-    length,
-    mask,
-    rng.normal(-3, 1, mask.shape).astype(np.float32),
-    rng.normal(0, 1, P * R).astype(np.float32),
-  )
-  return Decoder(CONFIG, jax.random.key(0)), rows
+  count = len(length)
+  number = np.arange(P * R).reshape(P, R)[groups].reshape(-1)
+  tokens = np.broadcast_to(number[:, None], (count, TR)).astype(np.int32)
+  prompt = np.broadcast_to(np.arange(P)[groups][:, None], (count // R, TP)).astype(np.int32)
+  return Rows(prompt, np.full(count // R, 3, np.int32), tokens, length, mask, 0 * mask, length / 10.0)
 
 
-def _gradient(setting, pieces, aggregation):
-  model, rows = setting
-  surrogate = Surrogate(aggregation=aggregation)
-  add = jax.jit(update.make_add(learning.learner(CONFIG), surrogate))
-  sums = update.empty(model)
-  for piece, weights in cut(rows, pieces, surrogate):
-    sums = add(model, sums, piece, weights)
-  return sums
+@pytest.mark.parametrize(
+  'settings',
+  [
+    MicroBatches(2, (4, 7, TR)),
+    MicroBatches(4, (TR,)),
+    MicroBatches(0, (4, TR), tokens=60, prompt=TP),
+    MicroBatches(1, tuple(range(TR + 1)), updates=3),
+    MicroBatches(0, (TR,), shards=4),
+  ],
+)
+def test_every_row_stands_in_one_micro_batch_with_its_weight(settings):
+  rows = _rows()
+  micros = pieces.micro_batches(rows, settings, Surrogate())
+  seen = []
+  for micro in micros:
+    own, width = micro.rows, micro.rows.tokens.shape[1]
+    assert width in settings.widths and own.length.max(initial=0) <= width
+    assert len(own.prompt) % settings.shards == 0
+    if settings.tokens:
+      assert len(own.prompt) == 1 or len(own.prompt) * (TP + R * width) <= settings.tokens
+    for row in np.flatnonzero(own.length):
+      number = own.tokens[row, 0]
+      seen.append(number)
+      assert own.prompt[row // R, 0] == number // R and own.length[row] == LENGTHS.reshape(-1)[number]
+      assert micro.update == number // R // (P // settings.updates)
+    assert (own.prompt_len > 0).all() and not own.mask[own.length == 0].any()
+  assert sorted(seen) == sorted(np.flatnonzero(LENGTHS.reshape(-1)))
+  for update in range(settings.updates):
+    assert sum(m.weights.sum() for m in micros if m.update == update) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize('aggregation', ['token_mean', 'seq_mean_token_mean'])
-def test_gradient_does_not_depend_on_the_cut(setting, aggregation):
-  whole = _gradient(setting, MicroBatches(P, (TR,)), aggregation)
-  for prompts, widths in ((1, (TR,)), (2, (4, 7, TR)), (1, tuple(range(1, TR + 1)))):
-    parts = _gradient(setting, MicroBatches(prompts, widths), aggregation)
-    leaves = list(zip(jax.tree.leaves(parts.grads), jax.tree.leaves(whole.grads)))
-    error = np.sqrt(sum(float(((a - b) ** 2).sum()) for a, b in leaves))
-    norm = np.sqrt(sum(float((b**2).sum()) for _, b in leaves))
-    assert error / norm < 2e-6
-    np.testing.assert_allclose(parts.out['loss'], whole.out['loss'], rtol=1e-5)
+def test_a_bound_on_tokens_makes_wide_micro_batches_small():
+  found = pieces.plan(np.full((1, 8, 4), 10), MicroBatches(0, (10, 40), tokens=100, prompt=10))
+  assert [p.groups.shape[1] for p in found] == [2] * 4
+  found = pieces.plan(np.full((1, 8, 4), 11), MicroBatches(0, (10, 40), tokens=100, prompt=10))
+  assert [(p.width, p.groups.shape[1]) for p in found] == [(40, 1)] * 8
 
 
-def test_rows_that_are_masked_change_nothing(setting):
-  model, rows = setting
-  other = rows._replace(tokens=rows.tokens.copy(), logp_sampled=rows.logp_sampled.copy())
-  other.tokens[2], other.logp_sampled[2] = 7, np.nan
-  one = _gradient((model, rows), MicroBatches(P, (TR,)), 'token_mean')
-  two = _gradient((model, other), MicroBatches(P, (TR,)), 'token_mean')
-  for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two)):
-    np.testing.assert_array_equal(a, b)
+@pytest.mark.parametrize('aggregation', ['token_mean', 'seq_mean_token_mean', 'seq_mean_token_sum'])
+def test_two_processes_make_one_plan_and_the_weights_of_one(aggregation):
+  settings, surrogate = MicroBatches(2, (4, TR)), Surrogate(aggregation=aggregation)
+  halves = [_rows(slice(0, 3)), _rows(slice(3, 6))]
+  plan = pieces.plan(LENGTHS.reshape(2, 3, R), settings)
+  whole = sum(pieces.totals(half, settings) for half in halves)
+  wanted = pieces.weights(_rows(), settings, surrogate)
+  for process, half in enumerate(halves):
+    own = pieces.weights(half, settings, surrogate, whole)
+    np.testing.assert_allclose(own, wanted[process * 9 : process * 9 + 9], rtol=1e-6)
+    micros = pieces.cut(half, plan, process, own)
+    assert [m.rows.tokens.shape for m in micros] == [(2 * R, piece.width) for piece in plan]
+    assert sum(float(m.rows.mask.sum()) for m in micros) == half.mask.sum()
 
 
-def test_an_indivisible_cut_is_refused(setting):
-  with pytest.raises(ConfigError, match='4 prompts per step cannot be cut into micro-batches of 3'):
-    cut(setting[1], MicroBatches(3, (TR,)), Surrogate())
+def test_impossible_cuts_are_refused():
+  with pytest.raises(ConfigError, match='6 prompts per step and process cannot make 4 updates'):
+    pieces.plan(LENGTHS[None], MicroBatches(2, (TR,), updates=4))
+  with pytest.raises(ConfigError, match=r'has \d+ tokens and optimizer\.widths ends at 3'):
+    pieces.plan(LENGTHS[None], MicroBatches(2, (3,)))

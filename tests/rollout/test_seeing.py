@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from llmi_jax import front, judging, toolbox, wiring
-from llmi_jax.core.errors import ConfigError, WeightsError
+from llmi_jax.core.errors import WeightsError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
-from llmi_jax.main import check_sight
 from llmi_jax.models import decoder, mrope
 from llmi_jax.models.decoder import Vision
 from llmi_jax.models.vision_layout import arrange, bucket, token_rows
@@ -140,10 +139,3 @@ def test_a_tokenizer_with_another_image_token_is_refused(folder, policy):
   other = dataclasses.replace(policy.config, image_token=7)
   with pytest.raises(WeightsError, match='the id 1022 and the model 7'):
     wiring.check_processor(policy.processor, policy.tokenizer, other, folder)
-
-
-def test_an_update_that_would_not_see_is_refused(policy):
-  with pytest.raises(ConfigError, match=r'pictures in its requests \(two\)'):
-    check_sight(policy, TASKS)
-  check_sight(policy, TASKS[1:])
-  check_sight(dataclasses.replace(policy, processor=None), TASKS)
