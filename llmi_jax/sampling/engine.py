@@ -58,7 +58,6 @@ class Engine:
     config: EngineConfig,
     places: Places = Places(),
     agree: Agree = rounds.alone,
-    process: int = 0,
   ):
     """Compiles nothing yet.
 
@@ -66,8 +65,7 @@ class Engine:
       model: functions.
       config: sizes, of all processes together.
       places: where the state lives.
-      agree: asks all processes; see `rounds`.
-      process: which of them this is; they share out the shards in order.
+      agree: asks all processes that share the mesh; see `rounds`.
 
     Raises:
       ConfigError: a size or a sampling choice makes no sense.
@@ -76,7 +74,7 @@ class Engine:
     check(config, places)
     self.config, self.counts = config, Counts()
     self.pieces: list[Piece] = []
-    self._places, self._agree, self._process = places, agree, process
+    self._places, self._agree = places, agree
     self._compile(model)
     banned = np.zeros(config.vocab, bool)
     banned[list(config.banned)] = True

@@ -125,7 +125,7 @@ class World:
     chosen, stop = wiring.reward(self.config.reward), asyncio.Event()
     train, held = generate.tasks('train')[:TASKS], generate.tasks('test')[HELD : HELD + 1]
     main.check_workdir(folder, self.config)
-    main.claim_workdir(folder, self.config)
+    main.claim_workdir(folder, self.config, self.parts['roller'].accord)
     journal = Journal(folder)
     saved = main.open_checkpoints(self.config, folder, policy, train, held)
     writer = metrics.Writer(folder)
@@ -141,7 +141,8 @@ class World:
       self.parts.setdefault('update', run.update)
       self.parts.setdefault('view', run.view)
       run = dataclasses.replace(run, update=self.parts['update'], view=self.parts['view'], origin='run')
-      state, past = main.restore(run, policy, wiring.optimizer(self.config))
+      fresh = wiring.fresh_state(wiring.split(policy, self.config)[0], policy, wiring.optimizer(self.config))
+      state, past = main.restore(run, fresh)
       found = {'began': int(state.step), 'restored': digest(state)}
       if restore_only:
         return found
