@@ -12,6 +12,7 @@ from llmi_jax.models.config import DecoderConfig, Experts
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.models.sharding import ROLLOUT, Layout, make_mesh, shardings
 from llmi_jax.programs import generation
+from llmi_jax.sampling import rounds
 from llmi_jax.sampling.engine import Engine, EngineConfig
 from llmi_jax.sampling.keys import row_keys
 from llmi_jax.sampling.request import Request
@@ -46,7 +47,7 @@ def prompts(count=12):
   return [rng.integers(2, 64, rng.integers(2, 16)).astype(np.int32) for _ in range(count)]
 
 
-def engine(config, sizes, mesh):
+def engine(config, sizes, mesh, agree=rounds.alone):
   """An engine and the function that makes what it reads."""
   layout = None
   if mesh:
@@ -55,7 +56,7 @@ def engine(config, sizes, mesh):
     sizes = dataclasses.replace(sizes, shards=layout.size('batch'))
   model = generation.sampler(config, sizes, layout=layout)
   return (
-    Engine(model, sizes, generation.places(layout)),
+    Engine(model, sizes, generation.places(layout), agree),
     generation.viewer(config=config, layout=layout),
     layout,
   )
@@ -63,23 +64,26 @@ def engine(config, sizes, mesh):
 
 def placed(config, layout):
   """Parameters as training has them on the mesh."""
-  model = policy(config)
   if layout is None:
-    return model
-  return jax.device_put(model, shardings(model, Layout(layout.mesh), config))
+    return policy(config)
+  where = shardings(jax.eval_shape(lambda: policy(config)), Layout(layout.mesh), config)
+  return jax.jit(lambda: policy(config), out_shardings=where)()
 
 
-def run(config, sizes, mesh, samples=3):
-  made, view, layout = engine(config, sizes, mesh)
+def run(config, sizes, mesh, samples=3, accord=None):
+  """Samples by prompt and number; of this process's share where several run."""
+  made, view, layout = engine(config, sizes, mesh, accord.agree if accord else rounds.alone)
   params = view(placed(config, layout))
-  asked = prompts()
-  for i, prompt in enumerate(asked):
+  asked = list(enumerate(prompts()))
+  asked = asked[accord.share(asked)] if accord else asked
+  for i, prompt in asked:
     tasks, numbers = np.full(samples, i, np.uint32), np.arange(samples)
     made.submit(Request(i, prompt, row_keys(0, 'eval', 3, tasks, numbers), 16))
-  out = {}
-  while made.busy:
+  out, going = {}, True
+  while going:
     for sample in made.step(params):
       out[sample.id, sample.sample] = sample
+    going = made.busy
   assert len(out) == samples * len(asked)
   return out
 
