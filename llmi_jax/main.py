@@ -211,6 +211,11 @@ async def run_together(
   source = wiring.policy_source(config, workdir)
   policy = wiring.load_policy(source, config.prompt.pixels, layouts.train)
   policy = wiring.with_adapters(policy, config, layouts.train)
+  shown = next((task.id for task in (*train_tasks, *eval_tasks) if task.input_images), None)
+  if accord.processes > 1 and policy.processor is not None and shown:
+    raise ConfigError(
+      f'Requests with pictures ({shown}) are trained on in one process; leave such tasks out, or use one.'
+    )
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config, accord)
   journal, device = Journal(workdir, accord.process, accord.processes), Device()
@@ -222,9 +227,9 @@ async def run_together(
     async with (
       toolbox.registry(config.tools, device) as registry,
       speaking.judge(config.reward, device) as here,
-      judging.bench(config.reward, journal, verdicts, here) as bench,
+      judging.bench(config.reward, journal, verdicts, here, accord.processes) as bench,
     ):
-      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
+      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed, accord.processes)
       roller = Roller(
         device,
         wiring.engine(policy, config, config.data.prompts, config.data.samples, layouts.rollout, accord),
