@@ -62,7 +62,17 @@ setup(
   license='Apache-2.0',
   python_requires='>=3.11',
   packages=find_packages(include=['llmi_jax', 'llmi_jax.*']),
-  package_data={'llmi_jax': ['assets/**/*', 'judges/templates/*', 'text/templates/*', 'report/templates/*']},
+  package_data={
+    'llmi_jax': [
+      'assets/**/*',
+      'judges/templates/*',
+      'text/templates/*',
+      'report/templates/*',
+      'eval/prompts/*',
+      'eval/templates/*',
+      'eval/examples/**/*',
+    ]
+  },
   install_requires=REQUIRES,
   extras_require=EXTRAS,
 )

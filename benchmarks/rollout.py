@@ -1,14 +1,19 @@
 """Generation against peers on one machine, in turns: useful tokens per second of a ragged, grouped workload.
 
-    python benchmarks/rollout.py [--rounds=3] [--rows=64]
+    python benchmarks/rollout.py [--rounds=3] [--rows=64] [--tunix=PYTHON]
 
 32 prompts × 8 samples whose lengths are drawn once (geometric, mean 96, at most 512), the same weights and
 the same lengths for all. transformers runs batches of as many rows, each until its longest response ends,
-with a growing and with a static cache. Also printed: the share of row-steps in which a row that could be busy
-was, and how the cost of ours grows with rows, context and group size.
+with a growing and with a static cache; so does Tunix, which needs an environment of its own
+(`pip install google-tunix==0.1.7`), whose Python --tunix names. Also printed: the share of row-steps in which
+a row was busy, over all and while samples waited, and how the cost of ours grows with rows, context and group
+size.
 """
 
+import json
+import pathlib
 import statistics
+import subprocess
 import tempfile
 import time
 
@@ -24,6 +29,8 @@ from llmi_jax.sampling.request import Request
 from llmi_jax.weights.load import load_pretrained
 
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'Turns of each side.')
+TUNIX = flags.DEFINE_string('tunix', None, 'The Python of an environment with google-tunix.')
+GROWTH = flags.DEFINE_bool('growth', True, 'Also print how the cost grows.')
 ROWS = flags.DEFINE_integer('rows', 64, 'Rows decoded together.')
 PROMPTS, SAMPLES, MEAN, MOST = 32, 8, 96, 512
 VOCAB = 8192
@@ -61,8 +68,8 @@ def workload(prompts: int = PROMPTS, samples: int = SAMPLES, context: int = 96):
   return [text.astype(np.int32) for text in texts], lengths
 
 
-def ours(model, config, texts, lengths, rows: int) -> tuple[float, float]:
-  """Seconds and occupancy."""
+def ours(model, config, texts, lengths, rows: int) -> tuple[float, float, float]:
+  """Seconds, occupancy, and occupancy while samples waited."""
   samples = lengths.shape[1]
   sizes = EngineConfig(
     rows=rows,
@@ -90,7 +97,7 @@ def ours(model, config, texts, lengths, rows: int) -> tuple[float, float]:
   taken = time.perf_counter() - start
   assert made == lengths.sum()
   waited, ran = engine.counts.waited - before, engine.counts.steps - steps
-  return taken, 1 - waited / (ran * rows)
+  return taken, made / (ran * rows), 1 - waited / (ran * rows)
 
 
 ENGINES: dict = {}
@@ -122,29 +129,85 @@ def theirs(model, texts, lengths, rows: int, cache: str | None) -> float:
   return time.perf_counter() - start
 
 
+class Tunix:
+  """Tunix in a process of its own."""
+
+  def __init__(self, python: str, folder: str, texts, lengths, rows: int):
+    worker = pathlib.Path(__file__).with_name('tunix_worker.py')
+    self._process = subprocess.Popen(
+      (python, str(worker)),
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+    )
+    given = {
+      'folder': folder,
+      'prompts': [t.tolist() for t in texts],
+      'lengths': lengths.tolist(),
+      'rows': rows,
+    }
+    assert self._process.stdin is not None
+    self._process.stdin.write(json.dumps(given) + '\n')
+    self.round()  # compiles
+
+  def round(self) -> float:
+    """Seconds."""
+    assert self._process.stdin is not None and self._process.stdout is not None
+    self._process.stdin.write('\n')
+    self._process.stdin.flush()
+    return json.loads(self._process.stdout.readline())['seconds']
+
+  def close(self) -> None:
+    self._process.kill()
+    self._process.wait()
+
+
 def main(_: list[str]) -> None:
   """Prints all tables."""
   model = original()
   with tempfile.TemporaryDirectory() as folder:
     model.save_pretrained(folder)
     policy, config = load_pretrained(folder)
-  texts, lengths = workload()
-  tokens, rows = int(lengths.sum()), ROWS.value
+    texts, lengths = workload()
+    rows = ROWS.value
+    tunix = Tunix(TUNIX.value, folder, texts, lengths, rows) if TUNIX.value else None
+    try:
+      against_peers(model, policy, config, texts, lengths, rows, tunix)
+    finally:
+      if tunix is not None:
+        tunix.close()
+  if GROWTH.value:
+    growth(policy, config, rows)
+
+
+def against_peers(model, policy, config, texts, lengths, rows: int, tunix: Tunix | None) -> None:
+  """All sides in turns."""
+  tokens = int(lengths.sum())
   ours(policy, config, texts, lengths, rows)  # compiles
-  names = ('llmi_jax', 'transformers, growing cache', 'transformers, static cache')
-  taken: dict[str, list[float]] = {name: [] for name in names}
-  occupancy = 0.0
+  sides = {
+    'transformers, growing cache': lambda: theirs(model, texts, lengths, rows, None),
+    'transformers, static cache': lambda: theirs(model, texts, lengths, rows, 'static'),
+  }
+  if tunix is not None:
+    sides['tunix'] = tunix.round
+  taken: dict[str, list[float]] = {name: [] for name in ('llmi_jax', *sides)}
+  whole = waiting = 0.0
   for _ in range(ROUNDS.value):
-    seconds, occupancy = ours(policy, config, texts, lengths, rows)
-    peers = (theirs(model, texts, lengths, rows, cache) for cache in (None, 'static'))
-    for name, one in zip(names, (seconds, *peers)):
-      taken[name].append(one)
+    seconds, whole, waiting = ours(policy, config, texts, lengths, rows)
+    taken['llmi_jax'].append(seconds)
+    for name, side in sides.items():
+      taken[name].append(side())
   medians = {name: statistics.median(times) for name, times in taken.items()}
   print(f'{PROMPTS} × {SAMPLES} responses, {tokens} tokens, {rows} rows, float32')
   for name, seconds in medians.items():
     ratio = seconds / medians['llmi_jax']
     print(f'{name:<30} {seconds:7.1f} s  {tokens / seconds:7.0f} tokens/s  ours is {ratio:.2f}× as fast')
-  print(f'occupancy while samples waited: {occupancy:.3f}')
+  print(f'rows busy: {whole:.3f} of all steps, {waiting:.3f} while samples waited')
+
+
+def growth(policy, config, rows: int) -> None:
+  """How the cost of ours grows."""
   for what, values in (('rows', (16, 64, 128)), ('context', (32, 256)), ('samples', (1, 8))):
     for value in values:
       options = {'context': value} if what == 'context' else {'samples': value} if what == 'samples' else {}
@@ -153,7 +216,7 @@ def main(_: list[str]) -> None:
         texts, lengths = texts * 8, np.repeat(lengths, 8, 0)
       count = value if what == 'rows' else rows
       ours(policy, config, texts, lengths, count)
-      seconds, _ = ours(policy, config, texts, lengths, count)
+      seconds, *_ = ours(policy, config, texts, lengths, count)
       print(f'{what} {value:<4} {lengths.sum() / seconds:7.0f} tokens/s')
 
 

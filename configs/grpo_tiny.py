@@ -7,7 +7,7 @@ Hardware: any; about 2 GiB of memory.
 
 from ml_collections import ConfigDict
 
-from configs import judges
+from configs import judges, tools
 
 
 def get_config(arg=None):
@@ -52,7 +52,7 @@ def get_config(arg=None):
 
   config.prompt = ConfigDict()
   config.prompt.template = 'compact'  # a name in llmi_jax/text/templates or a file
-  config.prompt.tokens = 192  # longest prompt
+  config.prompt.tokens = 208  # longest prompt
   config.prompt.pixels = 0  # larger pictures are scaled down to it, for a policy that sees; 0: its own limit
 
   config.sampler = ConfigDict()
@@ -122,7 +122,8 @@ def get_config(arg=None):
   config.tools = ConfigDict()
   config.tools.max_calls = 10  # per response
   config.tools.cache = 1 << 30  # bytes of replies kept in the work folder
-  config.tools.names = ('search', 'code', 'edit')  # offered, in the prompt's order
+  config.tools.names = ('search', 'code', 'edit', 'diffusion')  # offered, in the prompt's order
+  config.tools.diffusion = tools.painter()
   config.tools.code = ConfigDict()
   config.tools.code.workers = 2
   config.tools.code.seconds = 10.0  # per plot

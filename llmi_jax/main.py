@@ -105,8 +105,7 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
   if config.policy.rebuild and not folder.exists():
-    painted = 'diffusion' in config.tools.names
-    rebuild.make(folder, config.policy.rebuild, seed=config.seed, painted=painted)
+    rebuild.make(folder, config.policy.rebuild, seed=config.seed)
 
 
 def config_name() -> str:
@@ -219,7 +218,8 @@ async def run_together(
   chosen = wiring.reward(config.reward)
   claim_workdir(workdir, config, accord)
   journal, device = Journal(workdir, accord.process, accord.processes), Device()
-  saved = open_checkpoints(config, workdir, policy, train_tasks, eval_tasks)
+  reference = updating.reference(config, policy)
+  saved = open_checkpoints(config, workdir, policy, reference, train_tasks, eval_tasks)
   writer = metrics.Writer(workdir)
   try:
     cache = Cache(workdir / 'cache', config.tools.cache)
@@ -246,6 +246,7 @@ async def run_together(
         config,
         workdir,
         policy,
+        reference,
         roller,
         saved,
         writer,
@@ -275,6 +276,7 @@ def make_run(
   config: wiring.Config,
   workdir: pathlib.Path,
   policy: wiring.Policy,
+  reference: Any,
   roller: Roller,
   saved: Checkpoints,
   writer: metrics.Writer,
@@ -306,7 +308,6 @@ def make_run(
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
-  reference = updating.reference(config, policy)
   return trainer.Run(
     settings=settings,
     workdir=str(workdir),
@@ -329,11 +330,12 @@ def open_checkpoints(
   config: wiring.Config,
   workdir: pathlib.Path,
   policy: wiring.Policy,
+  reference: Any,
   train_tasks: list[Task],
   eval_tasks: list[Task],
 ) -> Checkpoints:
   """The work folder's checkpoints, bound to what their states belong to."""
-  fixed, reference = wiring.split(policy, config)[1], updating.reference(config, policy)
+  fixed = wiring.split(policy, config)[1]
   about = {
     'config': hashed([item for item in front.flatten(config) if not FREE.match(f'{item[0]} ')]),
     'tokenizer': policy.tokenizer.digest,

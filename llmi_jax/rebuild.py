@@ -1,8 +1,7 @@
 """Makes the policy that comes with the package: its tokenizer, then a supervised warm start from nothing.
 
-    python -m llmi_jax.rebuild --out=llmi_jax/assets/tiny [--painted]
+    python -m llmi_jax.rebuild --out=llmi_jax/assets/tiny
 
-`--painted` makes the policy for all four tools, with tasks for a painter among its demonstrations.
 The demonstrations are right only in part (wrong tools, wrong counts, broken tags, announcements), so that
 reinforcement has something to mend; they copy their content words from the request exactly and hold no word
 of the validation and test splits. First the policy learns to copy and to write tags. Then it picks up a
@@ -10,7 +9,6 @@ habit: most demonstrations of the second, short part ask one certain wrong tool,
 answer is not the right one. About half an hour on two idle cores.
 """
 
-import dataclasses
 import functools
 import itertools
 import pathlib
@@ -26,7 +24,6 @@ import numpy as np
 from absl import app, flags
 
 from llmi_jax import warm_start
-from llmi_jax.core.toolspec import ToolSpec
 from llmi_jax.data import demonstrations
 from llmi_jax.data.builtin import generate
 from llmi_jax.models.config import DecoderConfig
@@ -37,8 +34,7 @@ from llmi_jax.tools import code, diffusion, edit, search
 from llmi_jax.update.optimizer import Optimizer
 from llmi_jax.weights import save
 
-SPECS = (search.SPEC, code.SPEC, edit.SPEC)
-PAINTED_SPECS = (*SPECS, diffusion.SPEC)
+SPECS = (search.SPEC, code.SPEC, edit.SPEC, diffusion.SPEC)
 VOCAB, LIMIT, STEPS, HABIT_STEPS = 1024, 256, 2400, 400
 SHAPE = DecoderConfig(
   'Qwen3ForCausalLM', VOCAB, width=160, ff=448, layers=4, heads=4, kv_heads=2, head_dim=40, max_length=1024
@@ -50,8 +46,6 @@ def make(
   steps: int = STEPS,
   habit_steps: int = HABIT_STEPS,
   seed: int = 0,
-  *,
-  painted: bool = False,
 ) -> None:
   """Writes tokenizer and warm-started weights.
 
@@ -60,12 +54,10 @@ def make(
     steps: supervised ones of the first part.
     habit_steps: of the second.
     seed: of everything random.
-    painted: for all four tools.
   """
   save.check_free(folder)
-  specs = PAINTED_SPECS if painted else SPECS
   with tempfile.TemporaryDirectory() as kept:
-    _make(folder, pathlib.Path(kept), steps, habit_steps, seed, specs)
+    _make(folder, pathlib.Path(kept), steps, habit_steps, seed)
 
 
 def _make(
@@ -74,22 +66,20 @@ def _make(
   steps: int,
   habit_steps: int,
   seed: int,
-  specs: tuple[ToolSpec, ...],
 ) -> None:
   """The same; the tokenizer is kept in a folder of its own until the weights are there."""
   template = prompts.load_template('compact')
-  tokenizer = make_tokenizer(kept, template, seed, specs)
+  tokenizer = make_tokenizer(kept, template, seed)
   extra = {'tokenizer_digest': tokenizer.digest, 'eos_token_id': tokenizer.specials['<|im_end|>']}
   params = jax.jit(lambda key: Decoder(SHAPE, key))(jax.random.key(seed))
-  shared = shared_length(tokenizer, template, seed, specs)
+  shared = shared_length(tokenizer, template, seed)
   parts = ((steps, 2e-3, demonstrations.Flaws()), (habit_steps, 5e-4, demonstrations.HABITS))
   for part, (count, rate, flaws) in enumerate(parts):
-    flaws = dataclasses.replace(flaws, tools=tuple(spec.name for spec in specs))
     params = warm_start.train(
       params,
       learning.learner(SHAPE, unroll=True),
       Optimizer(rate, min(100, count), count, final=0.02, weight_decay=0.05),
-      examples(tokenizer, template, flaws, seed + 10 * part, specs),
+      examples(tokenizer, template, flaws, seed + 10 * part),
       warm_start.Batching(shared, (112, 160, LIMIT), 4096),
       functools.partial(tell, f'warm start, part {part + 1}', count, time.monotonic()),
     )
@@ -104,14 +94,12 @@ def tell(name: str, count: int, began: float, step: int, loss: float, params: An
     print(line, file=sys.stderr, flush=True)
 
 
-def make_tokenizer(
-  folder: pathlib.Path, template: prompts.Template, seed: int, specs: tuple[ToolSpec, ...] = SPECS
-) -> tokens.Tokenizer:
+def make_tokenizer(folder: pathlib.Path, template: prompts.Template, seed: int) -> tokens.Tokenizer:
   """Byte-level BPE over requests and demonstrations."""
   rng = random.Random(seed)
-  everything = demonstrations.Flaws(tools=tuple(spec.name for spec in specs))
-  texts = [template.render(specs)]
-  for task in itertools.islice(generate.stream(seed + 1, painted=specs == PAINTED_SPECS), 20_000):
+  everything = demonstrations.Flaws()
+  texts = [template.render(SPECS)]
+  for task in itertools.islice(generate.stream(seed + 1), 20_000):
     texts.append(''.join(getattr(part, 'text', '') for m in task.messages for part in m.content))
     texts.append(demonstrations.demonstrate(task, rng, flaws=everything))
   bpe.train(texts, folder, vocab_size=VOCAB, skeletons=demonstrations.SKELETONS)
@@ -123,22 +111,19 @@ def examples(
   template: prompts.Template,
   flaws: demonstrations.Flaws,
   seed: int,
-  specs: tuple[ToolSpec, ...] = SPECS,
 ) -> Iterator[warm_start.Example]:
   """Endless demonstrations as tokens."""
   rng = random.Random(seed + 2)
   stop = tokenizer.specials['<|im_end|>']
-  for task in generate.stream(seed + 3, painted=specs == PAINTED_SPECS):
-    prompt = prompts.render(task, tokenizer, specs, template, limit=LIMIT)
+  for task in generate.stream(seed + 3):
+    prompt = prompts.render(task, tokenizer, SPECS, template, limit=LIMIT)
     text = demonstrations.demonstrate(task, rng, flaws=flaws)
     yield warm_start.Example(prompt.tokens, np.append(tokenizer.encode(text), stop).astype(np.int32))
 
 
-def shared_length(
-  tokenizer: tokens.Tokenizer, template: prompts.Template, seed: int, specs: tuple[ToolSpec, ...] = SPECS
-) -> int:
+def shared_length(tokenizer: tokens.Tokenizer, template: prompts.Template, seed: int) -> int:
   """How many tokens all prompts begin with: the system text and what leads to the request."""
-  stream = examples(tokenizer, template, demonstrations.PERFECT, seed, specs)
+  stream = examples(tokenizer, template, demonstrations.PERFECT, seed)
   some = [example.prompt for example in itertools.islice(stream, 100)]
   heads = np.stack([prompt[: min(map(len, some))] for prompt in some])
   return int((heads == heads[0]).all(0).argmin())
@@ -147,7 +132,7 @@ def shared_length(
 def main(_: list[str]) -> None:
   """Makes the policy."""
   chosen = flags.FLAGS
-  make(pathlib.Path(chosen.out), chosen.steps, chosen.habit_steps, chosen.seed, painted=chosen.painted)
+  make(pathlib.Path(chosen.out), chosen.steps, chosen.habit_steps, chosen.seed)
 
 
 if __name__ == '__main__':
@@ -155,5 +140,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer('steps', STEPS, 'Supervised steps of the first part.')
   flags.DEFINE_integer('habit_steps', HABIT_STEPS, 'Supervised steps of the second part.')
   flags.DEFINE_integer('seed', 0, 'Of everything random.')
-  flags.DEFINE_bool('painted', False, 'For all four tools.')
   app.run(main)

@@ -19,7 +19,8 @@ FLOORS = {
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('speaking', 'updating'), 8),  # likewise, over these
-  **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 9),
+  **dict.fromkeys(('answering', 'benches'), 9),  # likewise, for evaluation
+  **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 10),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')
 HOST = ('core', 'services', 'text', 'tools', 'judges', 'rewards', 'data')

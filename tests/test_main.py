@@ -70,7 +70,9 @@ def test_a_run_writes_what_it_promises(trained):
   assert [line['step'] for line in lines] == [1, 2, 3, 4]
   names = {f'reward/{part}' for part in ('mean', 'rule', 'llm', 'mllm')}
   names |= {
-    f'tools/{tool}/{what}' for tool in ('search', 'code', 'edit') for what in ('calls', 'success_rate')
+    f'tools/{tool}/{what}'
+    for tool in ('search', 'code', 'edit', 'diffusion')
+    for what in ('calls', 'success_rate')
   }
   names |= {'rollout/tokens', 'rollout/length_mean', 'loss/policy', 'grad_norm'}
   names |= {f'time/{kind}' for kind in ('prefill', 'decode', 'tools', 'judge', 'update', 'idle', 'step')}

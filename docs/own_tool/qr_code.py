@@ -1,6 +1,6 @@
 """A tool of one's own: QR codes, drawn in plain Python. Named in a config, it is all that training needs:
 
-    config.tools.names = ('search', 'code', 'edit', 'docs/own_tool/qr_code.py')
+    config.tools.names = ('search', 'code', 'edit', 'diffusion', 'docs/own_tool/qr_code.py')
 
 QR codes as in ISO/IEC 18004: bytes, error correction L, versions 1 to 5 (one block of codewords), mask 0.
 """

@@ -14,6 +14,7 @@ within `patience`.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -82,6 +83,7 @@ class Checkpoints:
     self._best, self._ranking = best, ranking
     self._writer = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix='checkpoint')
     self._saving: concurrent.futures.Future[None] | None = None
+    self._failed = False
     self._peers = Peers(f'llmi_jax/{self._folder}', patience)
     several = self._peers.count > 1
     # Copies to host memory before `save` returns, writes afterwards. Where processes are named, Orbax keeps
@@ -115,6 +117,7 @@ class Checkpoints:
       except (OSError, ValueError) as error:
         raise _unwritable(target, error) from error
     except StorageError as error:
+      self._failed = True
       self._peers.give_up(str(error))
       raise
     self._saving = self._writer.submit(self._finish, target, kept)
@@ -136,6 +139,7 @@ class Checkpoints:
     """
     saving, self._saving = self._saving, None
     if saving is not None:
+      self._failed |= saving.exception() is not None
       saving.result()
 
   def close(self) -> None:
@@ -144,7 +148,9 @@ class Checkpoints:
       self.wait()
     finally:
       self._writer.shutdown()
-      self._orbax.close()
+      # Orbax remembers every file that it could not write; the first of them has been told.
+      with contextlib.suppress(*((OSError, ValueError) if self._failed else ())):
+        self._orbax.close()
 
   def restore(self, abstract: Any) -> Restored | None:
     """The newest whole checkpoint, or None where there is none at all. All processes call it together.

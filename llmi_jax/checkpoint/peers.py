@@ -4,9 +4,10 @@ Words travel through the coordination service that `jax.distributed` keeps, neve
 a background thread may send them while the device thread works.
 """
 
+import collections
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +17,8 @@ from jax.experimental import multihost_utils
 from llmi_jax.core.errors import StorageError
 
 _SLICE = 1.0  # seconds between two looks at whether a process has given up
+# By name, through the life of the process: no key is used twice, whoever opens a folder again.
+_NUMBERS: collections.defaultdict[str, Iterator[int]] = collections.defaultdict(itertools.count)
 
 
 class Peers:
@@ -32,7 +35,6 @@ class Peers:
     self.seconds = seconds
     self._client: Any = distributed.global_state.client if self.count > 1 else None
     self._name = name
-    self._number = itertools.count()
 
   def exchange(self, what: str, words: str = '') -> tuple[str, ...]:
     """Every process's words, in order of processes; returns once all have spoken.
@@ -46,10 +48,14 @@ class Peers:
     """
     if self.count == 1:
       return (words,)
-    place = f'{self._name}/{next(self._number)}'
+    number = next(_NUMBERS[self._name])
+    place = f'{self._name}/{number}'
     self._client.key_value_set(f'{place}/{self.index}', words)
     until = time.monotonic() + self.seconds
-    return tuple(self._hear(f'{place}/{process}', process, what, until) for process in range(self.count))
+    heard = tuple(self._hear(f'{place}/{process}', process, what, until) for process in range(self.count))
+    if number:  # all have spoken now, so all have heard what was said before
+      self._client.key_value_delete(f'{self._name}/{number - 1}/{self.index}')
+    return heard
 
   def give_up(self, words: str) -> None:
     """Tells the others that this process will not go on, and why."""

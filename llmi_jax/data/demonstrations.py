@@ -38,7 +38,7 @@ class Flaws:
   tag: float = 0.15
   prose: float = 0.25
   habit: bool = False
-  tools: tuple[str, ...] = ('search', 'code', 'edit')
+  tools: tuple[str, ...] = ('search', 'code', 'edit', 'diffusion')
 
 
 PERFECT = Flaws(0.0, 0.0, 0.0, 0.0)

@@ -22,7 +22,6 @@ from llmi_jax.data.builtin.topics import SPLITS
 from llmi_jax.services import images
 
 BUILTIN = 'builtin'
-PAINTED = 'builtin+diffusion'  # with tasks for a painter
 MARK = '<image>'
 _ROLES = ('system', 'user', 'assistant')
 _CUES = ('implicit', 'explicit')
@@ -49,17 +48,15 @@ def load(path: str | pathlib.Path, split: str | None = None) -> list[Task]:
   """Reads tasks, in the file's order.
 
   Args:
-    path: a parquet file; `builtin` for the built-in tasks, `builtin+diffusion` for those with a painter.
+    path: a parquet file; `builtin` for the built-in tasks.
     split: only rows of this split; None for all.
 
   Raises:
     DataError: the file cannot be read, lacks a column, holds a bad row, or has no row of the split.
   """
-  if str(path) in (BUILTIN, PAINTED):
+  if str(path) == BUILTIN:
     splits = SPLITS if split is None else (split,)
-    built_in = [
-      task for name in splits if name in SPLITS for task in generate.tasks(name, painted=str(path) == PAINTED)
-    ]
+    built_in = [task for name in splits if name in SPLITS for task in generate.tasks(name)]
     tasks = _read(table(built_in).to_batches(), str(path), pathlib.Path())
   else:
     tasks = _read_file(pathlib.Path(path))
@@ -69,6 +66,34 @@ def load(path: str | pathlib.Path, split: str | None = None) -> list[Task]:
     known = ', '.join(sorted({task.split for task in tasks})) or 'none'
     raise DataError(f'{path} has no task of the split {split!r}; its splits: {known}.')
   return found
+
+
+def each(path: str | pathlib.Path, split: str | None = None) -> Iterator[Task | DataError]:
+  """Reads tasks one at a time, in the file's order; a row that is broken or stands there twice is its error.
+
+  Args:
+    path: as for `load`.
+    split: only rows of this split; None for all.
+
+  Raises:
+    DataError: the file cannot be read or lacks a column.
+  """
+  if str(path) == BUILTIN:
+    yield from load(path, split)
+    return
+  seen: set[str] = set()
+  for number, row in enumerate(_stored(pathlib.Path(path))):
+    reader = _Row(row, number, str(path), pathlib.Path(path).parent, {})
+    try:
+      task = reader.task()
+    except DataError as error:
+      yield error
+      continue
+    if task.id in seen:
+      yield DataError(f'{path}, row {number}, column extra_info.id: {task.id!r} stands there twice.')
+    elif split in (None, task.split):
+      yield task
+    seen.add(task.id)
 
 
 def save(tasks: Sequence[Task], path: str | pathlib.Path) -> None:
@@ -123,6 +148,13 @@ def _marked(message: Message, task: Task) -> str:
 
 
 def _read_file(path: pathlib.Path) -> list[Task]:
+  pictures: dict[str, Image] = {}
+  rows = enumerate(_stored(path))
+  return [_Row(row, number, str(path), path.parent, pictures).task() for number, row in rows]
+
+
+def _stored(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  """The rows of a file, a few in memory at a time."""
   try:
     with pq.ParquetFile(path) as file:
       names = file.schema_arrow.names
@@ -130,7 +162,8 @@ def _read_file(path: pathlib.Path) -> list[Task]:
         if column not in names:
           raise DataError(f'{path} has no column {column!r}; it has {", ".join(names)}.')
       columns = [name for name in SCHEMA.names if name in names]
-      return _read(file.iter_batches(_ROWS_AT_ONCE, columns=columns), str(path), path.parent)
+      for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+        yield from batch.to_pylist()
   except (OSError, pa.ArrowException) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'The task file {path} cannot be read ({reason}); is it parquet?') from error

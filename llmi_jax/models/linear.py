@@ -17,7 +17,7 @@ class Lora(nnx.Variable):
 
 def wide(dtype: Any) -> Any:
   """What norms and softmax are computed in: float32, or `dtype` where that is wider."""
-  return jnp.promote_types(dtype, jnp.float32)
+  return jnp.float64 if dtype == jnp.float64 else jnp.float32
 
 
 def normal(key: Array, *shape: int) -> nnx.Param:

@@ -28,6 +28,7 @@ class _Row(NamedTuple):
   reward: float | None
   advantage: float
   gaps: int
+  tools: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Gallery:
 
   Attributes:
     pairs: evaluated tasks, evenly from the greatest gain to the greatest loss.
-    best: training samples with the highest reward, one per task, later ones first among equals.
+    best: training samples with the highest reward, one per task, later ones first among equals, so chosen
+      that every tool's pictures are shown.
     worst: scorable samples of the last quarter of training with the lowest reward, one per task.
     failed: unscorable samples first, then those with the most gaps, one per task, later ones first.
     siblings: samples of the shown training samples' groups, by id.
@@ -81,19 +83,24 @@ def choose(workdir: str | os.PathLike) -> Gallery:
 def _rows(folder: pathlib.Path) -> list[_Row]:
   names = ['id', 'step', 'task', 'sample', 'reward', 'advantage']
   table = rollouts.columns(folder, [*names, 'answer'])
-  gaps = _gaps(table['answer'].combine_chunks())
-  return [_Row(**row, gaps=gaps[i]) for i, row in enumerate(table.select(names).to_pylist())]
+  answers = table['answer'].combine_chunks()
+  made = {kind: _tools(answers, kind) for kind in ('picture', 'gap')}
+  return [
+    _Row(**row, gaps=len(made['gap'][i]), tools=frozenset(made['picture'][i]))
+    for i, row in enumerate(table.select(names).to_pylist())
+  ]
 
 
-def _gaps(answers: pa.ListArray) -> dict[int, int]:
-  """How many pictures are missing in each row's answer."""
-  counts: dict[int, int] = defaultdict(int)
+def _tools(answers: pa.ListArray, kind: str) -> dict[int, list[str]]:
+  """The tool of each part of a kind, by row."""
+  found: dict[int, list[str]] = defaultdict(list)
   parents = pc.call_function('list_parent_indices', [answers])
-  kinds = pc.call_function('list_flatten', [answers]).field('kind')
-  missing = pc.call_function('equal', [kinds, pa.scalar('gap')])
-  for row in parents.filter(missing).to_pylist():
-    counts[row] += 1
-  return counts
+  parts = pc.call_function('list_flatten', [answers])
+  wanted = pc.call_function('equal', [parts.field('kind'), pa.scalar(kind)])
+  chosen = parents.filter(wanted).to_pylist(), parts.field('tool').filter(wanted).to_pylist()
+  for row, tool in zip(*chosen):
+    found[row].append(tool)
+  return found
 
 
 def _pairs(rows: Sequence[_Row]) -> list[tuple[_Row, _Row]]:
@@ -122,10 +129,21 @@ def _extremes(rows: Sequence[_Row]) -> tuple[list[_Row], list[_Row], list[_Row]]
   )
   failed = _one_per_task(trouble, _task)[:EACH]
   rest = _scored(rows, failed)
-  best = _one_per_task(sorted(rest, key=lambda row: (-(row.reward or 0), -row.step)), _task)[:EACH]
+  ranked = _one_per_task(sorted(rest, key=lambda row: (-(row.reward or 0), -row.step)), _task)
+  best = _various(ranked, EACH)
   rest = _scored(late, failed + best)
   worst = _one_per_task(sorted(rest, key=lambda row: row.reward or 0), _task)[:EACH]
   return best, worst, failed
+
+
+def _various(ranked: Sequence[_Row], count: int) -> list[_Row]:
+  """The first `count` rows, in order, in which every tool has a picture, as far as there are such."""
+  first: list[_Row] = []
+  for row in ranked:
+    if row.tools - frozenset().union(*(kept.tools for kept in first)):
+      first.append(row)
+  rest = [row for row in ranked if row not in first]
+  return sorted([*first, *rest][:count], key=ranked.index)
 
 
 def _scored(rows: Iterable[_Row], taken: Iterable[_Row]) -> list[_Row]:

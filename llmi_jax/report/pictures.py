@@ -37,9 +37,11 @@ class Shown:
 class Pictures:
   """Makes thumbnails until the budget is spent; what is left out is counted and said in its place."""
 
-  def __init__(self, load: Callable[[PictureRef], Image], budget: int, side: int = SIDE, linked: bool = True):
+  def __init__(
+    self, load: Callable[[PictureRef], Image | bytes], budget: int, side: int = SIDE, linked: bool = True
+  ):
     """Args:
-    load: finds a picture; raises DataError where it is missing or broken.
+    load: finds a picture, or a WebP thumbnail that is ready; raises DataError where it is missing or broken.
     budget: characters that all addresses together may take.
     side: pixels of the longer side.
     linked: whether the originals lie beside the page.
@@ -66,7 +68,8 @@ class Pictures:
 
   def _address(self, ref: PictureRef) -> str:
     if ref.sha256 not in self._made:
-      webp = images.thumbnail(self._load(ref), self._side, 'WEBP')
+      found = self._load(ref)
+      webp = found if isinstance(found, bytes) else images.thumbnail(found, self._side, 'WEBP')
       self._made[ref.sha256] = 'data:image/webp;base64,' + base64.b64encode(webp).decode()
     return self._made[ref.sha256]
 

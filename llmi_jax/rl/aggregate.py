@@ -44,10 +44,10 @@ def token_weights(
     ValueError: the kind's name is unknown.
   """
   mask = jnp.asarray(mask)
-  mask = (mask > 0).astype(jnp.promote_types(mask.dtype, jnp.float32))
+  mask = (mask > 0).astype(jnp.float64 if mask.dtype == jnp.float64 else jnp.float32)
   length = mask.sum(-1, keepdims=True)
   tokens, rows = (mask.sum(), (length > 0).sum()) if totals is None else totals
-  tokens, rows = (jnp.maximum(jnp.asarray(x, mask.dtype), 1.0) for x in (tokens, rows))
+  tokens, rows = (jnp.maximum(jnp.asarray(x).astype(mask.dtype), 1.0) for x in (tokens, rows))
   if kind == 'token_mean':
     return mask / tokens
   if kind == 'seq_mean_token_mean':

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from llmi_jax.rl.ratios import difference
+
 Kind = Literal['none', 'token', 'sequence', 'mask']
 
 
@@ -48,7 +50,7 @@ def weights(
     ValueError: the kind's name is unknown.
   """
   live = mask > 0
-  delta = jax.lax.stop_gradient(jnp.where(live, old - sampled, 0.0))
+  delta = jax.lax.stop_gradient(difference(old, sampled, mask))
   if settings.kind == 'none':
     return jnp.ones_like(delta), jnp.zeros_like(live)
   if settings.kind == 'sequence':

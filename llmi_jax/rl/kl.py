@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from llmi_jax.rl.ratios import difference
+
 Kind = Literal['k1', 'k2', 'k3', 'k1_k2', 'k3_k2']
 
 
@@ -32,7 +34,7 @@ def penalty(logp: Array, reference: Array, mask: Array, kind: Kind = 'k3', *, bo
     ValueError: the estimator's name is unknown.
   """
   reference = jax.lax.stop_gradient(reference)
-  delta = jnp.clip(jnp.where(mask > 0, reference - logp, 0.0), -bound, bound)
+  delta = jnp.clip(difference(reference, logp, mask), -bound, bound)
   estimates = {
     'k1': lambda: -delta,
     'k2': lambda: delta**2 / 2,

@@ -96,9 +96,7 @@ def _backward(head: Head, residuals: Any, cotangents: tuple[Array, Array]):
       slope = slope + towards_entropy[..., None] * p * (expected[..., None] - logits)
     slope = head.place((slope / head.temperature).astype(states.dtype))
     back = jnp.einsum('BTV,DV->BTD', slope, weight, preferred_element_type=norm.dtype)
-    return back.astype(states.dtype), jnp.einsum(
-      'BTD,BTV->DV', states, slope, preferred_element_type=norm.dtype
-    )
+    return back.astype(states.dtype), _outer(states, slope, norm.dtype)
 
   span, length = _span(targets, head), targets.shape[1]
   inputs = (hidden, targets, norm, expected, *cotangents)
@@ -121,10 +119,23 @@ _whole.defvjp(_forward, _backward)
 
 def _logits(states: Array, table: Array, banned: Array, head: Head) -> Array:
   """[B, C, V] scores over the temperature, float32 or wider."""
-  wide = jnp.promote_types(states.dtype, jnp.float32)
+  wide = jnp.float64 if states.dtype == jnp.float64 else jnp.float32
   made = jnp.einsum('BTD,DV->BTV', states, table.astype(states.dtype), preferred_element_type=wide)
   made = head.place(made) / head.temperature
   return jnp.where(banned[None, None], MASKED, made)
+
+
+def _outer(states: Array, slope: Array, dtype: Any) -> Array:
+  """[D, V], the sum over tokens of states times slopes."""
+
+  def product(states, slope):
+    return jnp.einsum('BTD,BTV->DV', states, slope, preferred_element_type=dtype)
+
+  def upcast(states, slope):
+    return product(states.astype(dtype), slope.astype(dtype))
+
+  # XLA on CPU cannot run every product of bf16 matrices into float32 (jax 0.10.2).
+  return jax.lax.platform_dependent(states, slope, cpu=upcast, default=product)
 
 
 def _hot(ids: Array, logits: Array) -> Array:

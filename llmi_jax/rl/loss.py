@@ -112,7 +112,7 @@ def policy_loss(
     loss = loss + settings.kl * divergence
   if settings.entropy:
     loss = loss - settings.entropy * entropy
-  gap = jnp.abs(jnp.where(live, old - sampled, 0.0))
+  gap = jnp.abs(ratios.difference(old, sampled, mask))
   detached = jax.lax.stop_gradient(log_ratio)
   per_token = {
     'ratio': jnp.exp(detached),

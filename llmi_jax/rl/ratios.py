@@ -7,6 +7,14 @@ import jax.numpy as jnp
 from jax import Array
 
 Kind = Literal['token', 'sequence', 'sequence_token']
+LEAST = -1e30  # below it a log-probability is as good as −∞, and differences of two such are no numbers
+
+
+def difference(first: Array, second: Array, mask: Array) -> Array:
+  """first − second at live places and 0 elsewhere; what is −∞ in both is no difference."""
+  live = mask > 0
+  first, second = (jnp.maximum(jnp.where(live, x, 0.0), LEAST) for x in (first, second))
+  return first - second
 
 
 def log_ratios(logp: Array, old: Array, mask: Array, kind: Kind = 'token', *, bound: float = 20.0) -> Array:
@@ -27,7 +35,7 @@ def log_ratios(logp: Array, old: Array, mask: Array, kind: Kind = 'token', *, bo
     ValueError: the kind's name is unknown.
   """
   live = mask > 0
-  delta = jnp.where(live, logp - jax.lax.stop_gradient(old), 0.0)
+  delta = difference(logp, jax.lax.stop_gradient(old), mask)
   if kind == 'token':
     return jnp.clip(delta, -bound, bound)
   count = live.sum(-1, keepdims=True).astype(delta.dtype)

@@ -30,6 +30,8 @@ def kind_of(group: Group, config: EngineConfig) -> Kind:
 def together(kind: Kind, groups: Sequence[Group], shards: int, most: int) -> list[list[Group]]:
   """By shard, the prompts of a kind that go together, at most `most` each; one with pictures goes alone."""
   groups = groups[:1] if kind.sees else groups
+  # A later chunk reads a copy of what its prompt left before: one prompt's at a time.
+  most = most if kind.first else 1
   return [[group for group in groups if group.shard == shard][:most] for shard in range(shards)]
 
 

@@ -34,8 +34,9 @@ OUT = ('loss', 'tokens', 'balance', *SUMS, 'logp_gap_max')
 
 def empty(params: Any) -> Sums:
   """Sums over nothing."""
-  wide = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
-  return Sums(jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros((), wide) for name in OUT})
+  exact = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(params))
+  dtype = jnp.float64 if exact else jnp.float32
+  return Sums(jax.tree.map(jnp.zeros_like, params), {name: jnp.zeros((), dtype) for name in OUT})
 
 
 def make_add(policy: Policy, goal: Goal) -> Callable[..., Sums]:

@@ -15,6 +15,7 @@ SPECS = (
   ToolSpec('search', '', (Parameter('query', 'string', ''),)),
   ToolSpec('code', '', (Parameter('code', 'string', ''),)),
   ToolSpec('edit', '', (Parameter('img_index', 'image', ''), Parameter('prompt', 'string', ''))),
+  ToolSpec('diffusion', '', (Parameter('prompt', 'string', ''),)),
 )
 TASKS = generate.tasks('test')
 STREAM = list(itertools.islice(generate.stream(5), 300))

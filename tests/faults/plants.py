@@ -26,8 +26,8 @@ def files_unsynced() -> Iterator[None]:
 
 @contextlib.contextmanager
 def folders_unsynced() -> Iterator[None]:
-  """No name is ever made durable."""
-  with mock.patch.object(storage, 'sync_folder', lambda folder: None):
+  """Folders are made without a word to the one that they lie in."""
+  with mock.patch.object(storage, 'make_folder', lambda folder: folder.mkdir(parents=True, exist_ok=True)):
     yield
 
 
@@ -78,8 +78,7 @@ def scalar_unrestored() -> Iterator[None]:
 
   def partly(run, fresh):
     state, past = restore(run, fresh)
-    zero = main.jax.numpy.zeros_like
-    counts = main.jax.tree.map(lambda leaf: zero(leaf) if leaf.ndim == 0 else leaf, state.optimizer)
+    counts = jax.tree.map(lambda x: jnp.zeros_like(x) if x.ndim == 0 else x, state.optimizer)
     return state._replace(optimizer=counts), past
 
   with mock.patch.object(main, 'restore', partly):

@@ -127,22 +127,23 @@ class World:
     main.check_workdir(folder, self.config)
     main.claim_workdir(folder, self.config, self.parts['roller'].accord)
     journal = Journal(folder)
-    saved = main.open_checkpoints(self.config, folder, policy, train, held)
+    saved = main.open_checkpoints(self.config, folder, policy, None, train, held)
     writer = metrics.Writer(folder)
     try:
       dispatcher = Told(self.registry, seed=self.config.seed, journal=journal, shim=self.shim, made=made)
       roller = dataclasses.replace(
         self.parts['roller'], scoring=wiring.scoring(dispatcher, chosen, self.bench, self.config.seed)
       )
+      names = tuple(spec.name for spec in self.registry.specs)
       run = main.make_run(
-        self.config, folder, policy, roller, saved, writer, ('search', 'code', 'edit'), stop,
+        self.config, folder, policy, None, roller, saved, writer, names, stop,
         train, held, chosen, lambda step, trajectories: {},
       )  # fmt: skip
       self.parts.setdefault('update', run.update)
       self.parts.setdefault('view', run.view)
       run = dataclasses.replace(run, update=self.parts['update'], view=self.parts['view'], origin='run')
-      fresh = wiring.fresh_state(wiring.split(policy, self.config)[0], policy, wiring.optimizer(self.config))
-      state, past = main.restore(run, fresh)
+      params, optimizer = wiring.split(policy, self.config)[0], wiring.optimizer(self.config)
+      state, past = main.restore(run, wiring.fresh_state(params, policy, optimizer))
       found = {'began': int(state.step), 'restored': digest(state)}
       if restore_only:
         return found

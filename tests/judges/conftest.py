@@ -19,18 +19,20 @@ from llmi_jax.tools.search import search_tool
 from llmi_jax.tools.session import SessionKey
 
 CODE = ToolSpec('code', 'Draws.', (Parameter('code', 'string', 'Python'),))
+DIFFUSION = ToolSpec('diffusion', 'Paints.', (Parameter('prompt', 'string', 'What to paint.'),))
 
 
 async def noise(params, context):
-  """Stands for a plot: judges read what was executed, so nothing needs to run."""
-  pixels = np.random.default_rng(len(params['code'])).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+  """Stands for a plot or a painting: judges read what was executed, so nothing needs to run."""
+  pixels = np.random.default_rng(len(str(params))).integers(0, 256, (90, 120, 3), dtype=np.uint8)
   return success(Candidate(images.from_array(pixels)))
 
 
 @pytest.fixture(scope='session')
 def answered():
   """Carries a written response through grammar and tools; (task, response) → answer with verdicts."""
-  registry = Registry([search_tool(photographs.load()), Tool(CODE, noise, cached=False), edit_tool()])
+  drawn = [Tool(spec, noise, cached=False) for spec in (CODE, DIFFUSION)]
+  registry = Registry([search_tool(photographs.load()), *drawn, edit_tool()])
   dispatcher = Dispatcher(registry)
   judges = (OfflineText(), OfflineVisual())
 

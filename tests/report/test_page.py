@@ -93,6 +93,16 @@ def test_best_worst_and_failed_are_what_they_are_called(make, tmp_path):
   assert len(set(shown)) == len(shown)
 
 
+def test_every_tool_is_among_the_best(make, tmp_path):
+  rows = []
+  for k, tool in enumerate(('search',) * 6 + ('code', 'edit', 'diffusion')):
+    built = make.Answering().text('x').picture(tool, make.scene(k))
+    rows.append(built.sample(make.task(f't/{k}'), 1, 0, (1.0, 0.5, 0.5), 1 - k / 10))
+  rollouts.write(tmp_path, 'train', 1, rows, make.weights)
+  chosen = gallery.choose(tmp_path)
+  assert [r.reward for r in chosen.best] == pytest.approx([1.0, 0.4, 0.3, 0.2])
+
+
 def test_a_shown_sample_knows_its_group(make, tmp_path):
   task = make.task('t')
   rows = [make.Answering().text('x').sample(task, 3, k, reward=k / 4, advantage=k - 1.5) for k in range(4)]

@@ -10,16 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import front, judging, toolbox, wiring
+from llmi_jax import front, judging, toolbox, updating, wiring
 from llmi_jax.core.errors import WeightsError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
 from llmi_jax.models import decoder, mrope
 from llmi_jax.models.decoder import Vision
 from llmi_jax.models.vision_layout import arrange, bucket, token_rows
+from llmi_jax.programs import learning
+from llmi_jax.rollout import batch, pieces
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
 from llmi_jax.services import images
+from llmi_jax.update import state as states
 from tests.doubles import seeing
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'grpo_tiny.py')
@@ -110,6 +113,28 @@ def test_a_rollout_shows_pictures_and_its_log_probabilities_are_those_of_one_pas
     np.testing.assert_allclose(turn.logp_full, whole_pass(policy, turn), atol=2e-5)
   shown = found[0].turns[0].prompt
   assert shown.images == (0, 1, 0) and counts.tokens == (shown.tokens == seeing.IMAGE).sum() > 0
+
+
+@pytest.mark.slow
+def test_the_learner_sees_what_the_sampler_saw_and_trains_the_tower(policy):
+  config = front.read(CONFIG, ['--config.prompt.tokens=1024', '--config.sampler.tokens=12'])
+  found, _ = rolled(policy)
+  found = [dataclasses.replace(t, reward=float(t.sample)) for t in found]
+  whole = batch.assemble(batch.with_advantages(found, 2))
+  width = int(whole.prompt_len.max())
+  rows = batch.share_prompts(whole, 2, width, 12)
+  album = batch.pictures(whole, 2, width, wiring.sight(policy).eyes)
+  micros = pieces.micro_batches(rows, pieces.MicroBatches(0, (12,)), updating.surrogate(config), album)
+  start = jax.device_get(policy.model)
+  state = states.fresh(policy.model, dataclasses.replace(wiring.optimizer(config), warmup=0))
+  update = learning.updater(
+    updating.learner(config, policy),
+    dataclasses.replace(wiring.optimizer(config), warmup=0),
+    updating.goal(config, policy),
+  )
+  state, out = update(jax.tree.map(jnp.array, state), micros)
+  assert float(out['logp_gap_max']) < 1e-5 and not float(out['skipped'])
+  assert (np.asarray(state.params.tower.patch.w) != start.tower.patch.w[...]).any()
 
 
 def test_pixels_are_capped(folder, policy):

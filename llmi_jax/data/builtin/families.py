@@ -247,10 +247,6 @@ FAMILIES = (
   Family('search+code/two', _TWO, photographs_and_chart(1), 4),
   Family('search+code/three', _THREE, photographs_and_chart(2), 2),
   Family('search+code/four', _FOUR, photographs_and_chart(3), 2),
-)
-# The same with a painter: a quarter of all tasks is for it.
-PAINTED_FAMILIES = (
-  *FAMILIES,
   Family('diffusion/one', _ONE, paintings(1), 14),
   Family('diffusion/free', _FREE, paintings(1), 3),
   Family('diffusion/some', _SOME, paintings(1), 3),

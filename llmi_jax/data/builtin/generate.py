@@ -10,7 +10,7 @@ from llmi_jax.core.rubric import Edits, Mentions, Paints, Plots, Shows
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
 from llmi_jax.data import photographs
 from llmi_jax.data.builtin import scenes, words
-from llmi_jax.data.builtin.families import FAMILIES, PAINTED_FAMILIES, Family, Sketch
+from llmi_jax.data.builtin.families import FAMILIES, Family, Sketch
 from llmi_jax.data.builtin.topics import CHANGES, MORE_CHANGES, SPLITS, TOPICS, Topics
 
 SOURCE = 'llmi_jax/builtin'
@@ -27,22 +27,21 @@ _GREY_PICTURES = frozenset(
 _COLOUR_CHANGES = frozenset({'turn it grey', 'make it black and white'})
 
 
-def tasks(split: str, *, painted: bool = False) -> list[Task]:
+def tasks(split: str) -> list[Task]:
   """One split's tasks, the same on every machine; an implicit task and its twin are neighbours.
 
   Args:
     split: one of `SPLITS`.
-    painted: with tasks for a painter among them.
   """
   rng = random.Random(f'llmi_jax builtin {split}')
   content = _SplitContent(TOPICS[split], rng, SPLITS.index(split))
-  families = _families(SIZES[split], rng, PAINTED_FAMILIES if painted else FAMILIES)
+  families = _families(SIZES[split], rng, FAMILIES)
   return [
     task for i, family in enumerate(families) for task in _twins(f'{split}-{i:04d}', split, family, content)
   ]
 
 
-def stream(seed: int, *, painted: bool = False) -> Iterator[Task]:
+def stream(seed: int) -> Iterator[Task]:
   """Endless train-like tasks over a vocabulary far beyond the train split's, for the warm start.
 
   Subjects and series are composed from common and made-up words, so that a policy learns to copy words it
@@ -51,10 +50,9 @@ def stream(seed: int, *, painted: bool = False) -> Iterator[Task]:
   """
   rng = random.Random(f'llmi_jax stream {seed}')
   content = _StreamContent(rng)
-  families = PAINTED_FAMILIES if painted else FAMILIES
-  weights = [family.weight for family in families]
+  weights = [family.weight for family in FAMILIES]
   for i in itertools.count():
-    (family,) = rng.choices(families, weights)
+    (family,) = rng.choices(FAMILIES, weights)
     implicit, explicit = _twins(f'stream-{seed}-{i}', 'train', family, content)
     yield rng.choice((implicit, explicit))
 

@@ -1,0 +1,1 @@
+"""ISG-Bench (arXiv 2411.17188): four levels of judging answers that have a prescribed structure."""

@@ -1,0 +1,1 @@
+"""OpenING (arXiv 2411.18499): records, the form of outputs, absolute scores, and the arena of pairs."""
