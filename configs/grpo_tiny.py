@@ -17,6 +17,17 @@ def get_config(arg=None):
   config.steps = 120  # updates
   config.unusable = 5  # steps in a row without a usable sample, after which the run ends
 
+  # How processes find each other and what their devices make up; see docs/pods.md.
+  config.distributed = ConfigDict()
+  config.distributed.coordinator = ''  # HOST:PORT of process 0; auto: JAX knows; empty: one process
+  config.distributed.processes = 1
+  config.distributed.process = 0  # this one's number
+  config.mesh = ConfigDict()
+  config.mesh.replica = 1
+  config.mesh.fsdp = 1  # 0: whatever devices the others leave
+  config.mesh.tensor = 1
+  config.mesh.expert = 1
+
   config.policy = ConfigDict()
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
   config.policy.rebuild = 0  # steps of supervised warm start to repeat first; the shipped policy had 2400

@@ -18,7 +18,8 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import checkpoint, front, judging, scaling, toolbox, wiring
+from llmi_jax import front, judging, scaling, toolbox, wiring
+from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
@@ -106,7 +107,7 @@ async def scaled(task: Task, chosen: wiring.Config, folder: pathlib.Path) -> Ans
     DataError: no answer could be written.
   """
   config, policy = wiring.trained(POLICY.value)
-  settings = {'policy': checkpoint.digest(policy.model), 'seed': SEED.value, 'prompt': task.question}
+  settings = {'policy': digest(policy.model), 'seed': SEED.value, 'prompt': task.question}
   settings |= {'pictures': [image.sha256 for image in task.input_images], 'tts': json.loads(chosen.to_json())}
   scaling.claim(folder, settings)
   device, journal = Device(), Journal(folder)

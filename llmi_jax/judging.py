@@ -79,7 +79,11 @@ def programs() -> Bench:
 
 @contextlib.asynccontextmanager
 async def bench(
-  config: Config, journal: Journal | None, cache: Cache | None, here: Local | None = None
+  config: Config,
+  journal: Journal | None,
+  cache: Cache | None,
+  here: Local | None = None,
+  processes: int = 1,
 ) -> AsyncIterator[Bench]:
   """The judges of `config.reward`; leaving closes their connections.
 
@@ -88,6 +92,7 @@ async def bench(
     journal: of the run.
     cache: of models' verdicts.
     here: who judges in this process what no address is given for, with `judges = 'local'`.
+    processes: that share the limits of judges elsewhere.
 
   Raises:
     ConfigError: a value cannot work, or a judge cannot be reached.
@@ -107,7 +112,8 @@ async def bench(
     ):
       released = config.preset == 'released' and base is not HELD_OUT
       if one.urls:
-        seats.append(await _distant(stack, settings(base, one, released), one, journal, cache))
+        limit = Limit(one.concurrency, one.seconds, one.per_minute).share(processes)
+        seats.append(await _distant(stack, settings(base, one, released), one, limit, journal, cache))
       elif here and _is_needed(config, base.name):
         seats.append(_near(here, settings(base, one, released), one, journal, cache))
     yield Bench(
@@ -180,6 +186,7 @@ async def _distant(
   stack: contextlib.AsyncExitStack,
   made: Settings,
   config: Config,
+  limit: Limit,
   journal: Journal | None,
   cache: Cache | None,
 ) -> _Seat:
@@ -189,7 +196,7 @@ async def _distant(
         tuple(config.urls),
         config.model,
         key(config.key_env),
-        Limit(config.concurrency, config.seconds, config.per_minute),
+        limit,
         config.attempt_seconds,
         Retry(config.attempts, config.retry_wait, budget=config.retry_share),
         config.image_pixels,

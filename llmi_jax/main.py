@@ -23,6 +23,7 @@ from llmi_jax import (
   front,
   judging,
   metrics,
+  pods,
   rebuild,
   speaking,
   toolbox,
@@ -32,21 +33,20 @@ from llmi_jax import (
 )
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.checkpoint.digest import digest
-from llmi_jax.core.errors import ConfigError, Interrupted
+from llmi_jax.core.errors import ConfigError, Interrupted, TrainingError
 from llmi_jax.core.task import Task
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
 from llmi_jax.programs import generation
 from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
+from llmi_jax.rollout.accord import Accord, Stopped
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
 from llmi_jax.services import files, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
-from llmi_jax.update import state as states
-from llmi_jax.update.optimizer import Optimizer
 from llmi_jax.update.state import TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
@@ -56,7 +56,8 @@ _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
 FREE = re.compile(
-  rf'checkpoint\.|eval\.every |reward\.cache |reward\.local\.rows |reward\.remote\.\w+\.({_REACHED}) '
+  r'checkpoint\.|distributed\.|mesh\.|eval\.every |reward\.cache |reward\.local\.rows |'
+  rf'reward\.remote\.\w+\.({_REACHED}) '
 )
 
 
@@ -68,12 +69,31 @@ def main(config: wiring.Config) -> None:
 def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   """The same, with the folder given."""
   check_workdir(workdir, config)
+  pods.join(config.distributed)
+  try:
+    _train(config, workdir)
+  except jax.errors.JaxRuntimeError as error:
+    if jax.process_count() == 1:
+      raise
+    words = (str(error).splitlines() or [''])[0][:200]
+    raise TrainingError(
+      f'Another process was lost ({words}); start all of them again with the same command, which goes on '
+      'from the last checkpoint.'
+    ) from error
+  finally:
+    pods.leave()
+
+
+def _train(config: wiring.Config, workdir: pathlib.Path) -> None:
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
   try:
     summary = asyncio.run(run(config, workdir))
   except Interrupted as error:
-    raise Interrupted(f'{error} Report: {page.build(workdir)}. The same command goes on.') from None
+    told = f' Report: {page.build(workdir)}.' if jax.process_index() == 0 else ''
+    raise Interrupted(f'{error}{told} The same command goes on.') from None
+  if jax.process_index():
+    return
   built = page.build(workdir)
   rewards = [(summary[name] or {}).get('reward') for name in ('eval_before', 'eval_after')]
   before, after = ('unknown' if reward is None else f'{reward:.3f}' for reward in rewards)
@@ -115,25 +135,89 @@ def check_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
     )
 
 
-def claim_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
-  """Makes the folder this config's; called once everything that it names has been read."""
+def claim_workdir(workdir: pathlib.Path, config: wiring.Config, accord: Accord) -> None:
+  """Makes the folder this config's; called once everything that it names has been read.
+
+  Raises:
+    ConfigError: the processes do not share the folder.
+  """
   path = workdir / 'config.json'
-  if not path.exists():
+  if accord.first and not path.exists():
     files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
+  accord.wait()
+  if not path.exists():
+    raise ConfigError(
+      f'Process {accord.process} does not see {path}, which process 0 has written; let --workdir be a folder '
+      'that all processes share.'
+    )
+
+
+def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -> None:
+  """Refuses what several processes cannot do together.
+
+  Raises:
+    ConfigError: naming the key.
+  """
+  if accord.processes == 1:
+    return
+  own = [str(workdir), hashed([item for item in front.flatten(config) if item[0] != 'distributed.process'])]
+  different = [i for i, other in enumerate(accord.gather(own)) if other[1] != own[1]]
+  if different:
+    raise ConfigError(
+      f'Process {different[0]} has another config than process {accord.process}; start all with the same '
+      'values but for config.distributed.process.'
+    )
+  if config.data.prompts % accord.processes:
+    raise ConfigError(
+      f'config.data.prompts is {config.data.prompts} and there are {accord.processes} processes; '
+      'let their number divide it.'
+    )
+  if config.policy.rebuild:
+    raise ConfigError(
+      'config.policy.rebuild makes a policy in one process; make it first (python -m llmi_jax.rebuild '
+      '--out=DIR) and set config.policy.path=DIR and config.policy.rebuild=0.'
+    )
 
 
 async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
-  stop = asyncio.Event()
+  accord, stop = Accord(), asyncio.Event()
+
+  def ask() -> None:
+    accord.stop()
+    stop.set()
+
   for number in (signal.SIGINT, signal.SIGTERM):
-    asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(number, ask)
+  try:
+    return await run_together(config, workdir, accord, stop)
+  except (Interrupted, Stopped) as error:
+    raise Interrupted(str(error) or 'Stopped before the first step.') from None
+  except Exception as error:
+    accord.note(error)
+    accord.leave()
+    raise
+
+
+async def run_together(
+  config: wiring.Config, workdir: pathlib.Path, accord: Accord, stop: asyncio.Event
+) -> dict[str, Any]:
+  """The same, with whom it is done and when it is to end."""
+  check_accord(config, workdir, accord)
+  layouts = pods.layouts(config.mesh, jax.devices(), accord.processes)
   train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
   rebuild_policy(config, workdir)
   source = wiring.policy_source(config, workdir)
-  policy = wiring.with_adapters(wiring.load_policy(source, config.prompt.pixels), config)
+  policy = wiring.load_policy(source, config.prompt.pixels, layouts.train)
+  policy = wiring.with_adapters(policy, config, layouts.train)
+  shown = next((task.id for task in (*train_tasks, *eval_tasks) if task.input_images), None)
+  if accord.processes > 1 and policy.processor is not None and shown:
+    raise ConfigError(
+      f'Requests with pictures ({shown}) are trained on in one process; leave such tasks out, or use one.'
+    )
   chosen = wiring.reward(config.reward)
-  claim_workdir(workdir, config)
-  journal, device = Journal(workdir), Device()
+  claim_workdir(workdir, config, accord)
+  journal, device = Journal(workdir, accord.process, accord.processes), Device()
   reference = updating.reference(config, policy)
   saved = open_checkpoints(config, workdir, policy, reference, train_tasks, eval_tasks)
   writer = metrics.Writer(workdir)
@@ -143,17 +227,18 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
     async with (
       toolbox.registry(config.tools, device) as registry,
       speaking.judge(config.reward, device) as here,
-      judging.bench(config.reward, journal, verdicts, here) as bench,
+      judging.bench(config.reward, journal, verdicts, here, accord.processes) as bench,
     ):
-      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed)
+      dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed, accord.processes)
       roller = Roller(
         device,
-        wiring.engine(policy, config, config.data.prompts, config.data.samples),
+        wiring.engine(policy, config, config.data.prompts, config.data.samples, layouts.rollout, accord),
         wiring.language(policy, registry, config.prompt),
         wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
         wiring.sight(policy),
+        accord,
       )
       names = tuple(spec.name for spec in registry.specs)
       watch = Watch(config.checkpoint.every, bench.held_out)
@@ -171,10 +256,14 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
         eval_tasks,
         chosen,
         watch,
+        layouts,
       )
-      state, past = restore(made, wiring.split(policy, config)[0], wiring.optimizer(config))
+      accord.wait()
+      params, optimizer = wiring.split(policy, config)[0], wiring.optimizer(config)
+      state, past = restore(made, wiring.fresh_state(params, policy, optimizer, layouts.train))
       summary = await trainer.train(made, state, past)
-      writer.summarize(summary)
+      if accord.first:
+        writer.summarize(summary)
       return summary
   finally:
     device.close()
@@ -197,13 +286,14 @@ def make_run(
   eval_tasks: list[Task],
   chosen: Preset,
   watch: Watch,
+  layouts: pods.Layouts = pods.ALONE,
 ) -> trainer.Run:
   """The trainer's view of a config."""
   settings = trainer.Settings(
     steps=config.steps,
     samples=config.data.samples,
     prompt_width=config.prompt.tokens,
-    pieces=updating.micro_batches(config),
+    pieces=updating.micro_batches(config, layouts.shards),
     surrogate=updating.surrogate(config),
     advantage=config.loss.advantage,
     limit=config.sampler.tokens,
@@ -224,8 +314,8 @@ def make_run(
     order=order.step,
     eval_tasks=eval_tasks,
     roller=roller,
-    update=updating.updater(config, policy, reference),
-    view=generation.viewer(wiring.split(policy, config)[1]),
+    update=updating.updater(config, policy, reference, layouts.train),
+    view=generation.viewer(wiring.split(policy, config)[1], config=policy.config, layout=layouts.rollout),
     checkpoints=saved,
     writer=writer,
     meta={'seed': config.seed},
@@ -270,19 +360,20 @@ def hashed(value: Any) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def restore(run: trainer.Run, params: Any, optimizer: Optimizer) -> tuple[TrainState, trainer.Past]:
+def restore(run: trainer.Run, fresh: TrainState) -> tuple[TrainState, trainer.Past]:
   """The newest whole checkpoint's state, or a fresh one; and what earlier parts of the run left.
 
   What a killed run wrote after that checkpoint (metrics, rollouts, evaluations) is removed: it is made again.
   """
-  fresh = states.fresh(params, optimizer)
   found = run.checkpoints.restore(abstract(fresh))
   step = found.step if found else 0
   run.checkpoints.go_back(step)
-  storage.sweep(pathlib.Path(run.workdir), deep=False)
-  run.writer.truncate_after(step)
-  rollouts.remove_after(run.workdir, step)
-  evaluations.remove_after(run.workdir, step)
+  if run.accord.first:
+    storage.sweep(pathlib.Path(run.workdir), deep=False)
+    run.writer.truncate_after(step)
+    rollouts.remove_after(run.workdir, step)
+    evaluations.remove_after(run.workdir, step)
+  run.accord.wait()
   if found is None:
     return fresh, trainer.Past()
   for fault in found.damaged:

@@ -113,8 +113,19 @@ class Progress:
   escape codes: the first and the last step always, others at most every `every` seconds.
   """
 
-  def __init__(self, total: int, start: int = 0, stream: TextIO | None = None, every: float = 5.0):
-    """`start` is the number of steps that are already done, as after a resume."""
+  def __init__(
+    self, total: int, start: int = 0, stream: TextIO | None = None, every: float = 5.0, process: int = 0
+  ):
+    """Makes one.
+
+    Args:
+      total: steps.
+      start: of them already done, as after a resume.
+      stream: where it is shown.
+      every: seconds between two plain lines.
+      process: of several; those behind the first only note what is amiss, under their number.
+    """
+    self._process = process
     self._total = total
     self._first = start
     self._stream = stream or sys.stderr
@@ -125,7 +136,7 @@ class Progress:
 
   def __enter__(self) -> 'Progress':
     self._began = time.monotonic()
-    if self._stream.isatty() and os.environ.get('TERM') != 'dumb':
+    if self._stream.isatty() and os.environ.get('TERM') != 'dumb' and not self._process:
       bar = self._bar = _bar(self._stream)
       bar.add_task('train', total=self._total, completed=self._first, status='')
       bar.start()
@@ -139,6 +150,8 @@ class Progress:
 
   def update(self, step: int, scalars: Mapping[str, Any]) -> None:
     """Tells of a finished step, `step` being how many are done; `scalars` are those of `metrics.jsonl`."""
+    if self._process:
+      return
     now = time.monotonic()
     done = step - self._first
     left = (now - self._began) / done * (self._total - step) if done > 0 else None
@@ -153,7 +166,7 @@ class Progress:
     if self._bar is not None:
       self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
     else:
-      self._say(text)
+      self._say(f'Process {self._process}: {text}' if self._process else text)
 
   def _say(self, text: str) -> None:
     print(text[:WIDTH], file=self._stream, flush=True)

@@ -71,7 +71,12 @@ async def registry(config: Config, device: Device) -> AsyncIterator[Registry]:
 
 
 def dispatcher(
-  tools: Registry, config: Config, journal: Journal | None = None, cache: Cache | None = None, seed: int = 0
+  tools: Registry,
+  config: Config,
+  journal: Journal | None = None,
+  cache: Cache | None = None,
+  seed: int = 0,
+  processes: int = 1,
 ) -> Dispatcher:
   """Runs calls within the configured limits.
 
@@ -81,12 +86,17 @@ def dispatcher(
     journal: of the run.
     cache: of successful replies.
     seed: of the waits between tries.
+    processes: that share the limits of whatever is not this process's own.
   """
   limits = {name: _limit(name, config) for name in config.names if name in _LOCAL}
+  for name, limit in limits.items():
+    if _provider(name, config.get(name, {})) != _LOCAL[name]:
+      limits[name] = limit.share(processes)
   return Dispatcher(
     tools,
     max_calls=config.max_calls,
     limits=limits,
+    default=Limit().share(processes),
     retry=_record(Retry, 'retry', config.get('retry', {})),
     seed=seed,
     cache=cache,

@@ -4,29 +4,34 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from llmi_jax import metrics
-from llmi_jax.checkpoint import peers
 from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.checkpoint.digest import differing, digest
 from llmi_jax.core.errors import Interrupted, TrainingError
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.data import evaluations, rollouts
+from llmi_jax.rewards import audit
 from llmi_jax.rl.advantages import Kind
 from llmi_jax.rl.gate import Gate
 from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rl.overlong import Overlong
-from llmi_jax.rollout import batch, pieces, soundness, statistics
+from llmi_jax.rollout import batch, pieces, soundness, statistics, watch
+from llmi_jax.rollout.accord import Accord, Stopped
+from llmi_jax.rollout.facts import Facts, facts
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
 from llmi_jax.update.rows import Micro
 from llmi_jax.update.state import TrainState
+
+T = TypeVar('T')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +110,26 @@ class Run:
   origin: str
   tools: tuple[str, ...]
   stop: asyncio.Event
-  watch: Callable[[int, Sequence[Trajectory]], dict[str, float]]
+  watch: Callable[[int, Sequence[audit.Sample]], dict[str, float]]
+
+  @property
+  def accord(self) -> Accord:
+    """The processes of this run."""
+    return self.roller.accord
+
+
+class Everybody(NamedTuple):
+  """What is told of a step, of all processes' samples in order.
+
+  Attributes:
+    facts: of every sample.
+    seen: what the audit reads of them.
+    gauges: numbers about their judges' and tools' calls.
+  """
+
+  facts: list[Facts]
+  seen: list[audit.Sample]
+  gauges: dict[str, float]
 
 
 class Past(NamedTuple):
@@ -121,7 +145,7 @@ class Past(NamedTuple):
 
 
 async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, Any]:
-  """Trains to the end and returns the summary.
+  """Trains to the end and returns the summary. All processes call it together.
 
   Args:
     run: everything but what changes.
@@ -130,37 +154,48 @@ async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, A
 
   Raises:
     Interrupted: the run was asked to stop; a checkpoint of the last whole step is saved.
-    TrainingError: too many steps in a row could not be used.
+    TrainingError: too many steps in a row could not be used, or another process has failed.
     StorageError: something cannot be written, a checkpoint in the background included.
   """
+  try:
+    return await steps(run, state, past)
+  except Interrupted:
+    raise
+  except Exception as error:
+    run.accord.note(error)
+    await run.roller.device.run(run.accord.leave)
+    raise
+
+
+async def steps(run: Run, state: TrainState, past: Past) -> dict[str, Any]:
+  """The steps that are left, and the summary."""
   settings, first, total = run.settings, int(state.step), run.settings.steps
   clock = Clock(past)
-  with metrics.Progress(total, first) as progress:
+  with metrics.Progress(total, first, process=run.accord.process) as progress:
     for step in range(first, total):
       if step == 0 or is_due(step, settings.eval_every):
         await evaluate(run, state, clock, progress)
       timeline = Timeline()
       trajectories = await collect(run, state, step, clock, progress, timeline)
-      state, out = await learn(run, state, step, trajectories, progress, timeline)
-      scalars = record(run, step, trajectories, out, timeline)
+      everybody = await share(run, state, clock, trajectories)
+      state, out = await learn(run, state, clock, step, trajectories, progress, timeline)
+      scalars = record(run, step, trajectories, everybody, out, timeline)
       progress.update(step + 1, scalars)
       clock.unused = clock.unused + 1 if out['skipped'] else 0
       run.checkpoints.check()
       if is_due(step + 1, settings.save_every) or is_due(step + 1, settings.eval_every) or step + 1 == total:
         await save(run, state, clock)
       check(clock.unused, scalars, settings)
-      if peers.preempted(step + 1):
-        await leave(run, state, clock)
     await evaluate(run, state, clock, progress)
   run.checkpoints.wait()
   scores = evaluations.read(run.workdir)
   return {
     'eval_before': scores.get(0),
-    'eval_after': scores[total],
+    'eval_after': scores.get(total),
     'steps': int(state.step),
     'skipped': int(state.skipped),
     'seconds': round(clock.seconds(), 1),
-    'digest': await run.roller.device.run(digest, (state.params, state.optimizer)),
+    'digest': await agreed(run, state, clock, lambda: digest((state.params, state.optimizer))),
     'params': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
 
@@ -189,9 +224,9 @@ def is_due(step: int, every: int) -> bool:
 async def collect(
   run: Run, state: TrainState, step: int, clock: Clock, progress: metrics.Progress, timeline: Timeline
 ) -> list[Trajectory]:
-  """Rolls out the step's tasks and gives each sample its advantage within its group."""
+  """Rolls out this process's tasks of the step and gives each sample its advantage within its group."""
   with timeline.span('view'):
-    params = await run.roller.device.run(lambda: jax.block_until_ready(run.view(state.params)))
+    params = await agreed(run, state, clock, lambda: jax.block_until_ready(run.view(state.params)))
   work = rollout(
     run.roller, params, run.order(step), run.settings.samples, step, 'train', timeline, run.origin
   )
@@ -204,29 +239,41 @@ async def collect(
   )
 
 
+async def share(run: Run, state: TrainState, clock: Clock, trajectories: Sequence[Trajectory]) -> Everybody:
+  """What all processes' samples are worth, so that what is told of a step is told of all of it."""
+  own = [facts(trajectory) for trajectory in trajectories]
+  seen, gauges = list(map(watch.sample, trajectories)), run.roller.scoring.gauges()
+
+  def work() -> Everybody:
+    return Everybody(
+      run.accord.records(own, Facts),
+      run.accord.records(seen, audit.Sample),
+      statistics.joined(run.accord.gather(gauges)),
+    )
+
+  return await agreed(run, state, clock, work)
+
+
 async def learn(
   run: Run,
   state: TrainState,
+  clock: Clock,
   step: int,
   trajectories: Sequence[Trajectory],
   progress: metrics.Progress,
   timeline: Timeline,
 ) -> tuple[TrainState, dict[str, float]]:
-  """One update from a step's trajectories."""
+  """One update from a step's trajectories, of which each process brings its own."""
   settings = run.settings
-
-  def cut(chosen: Sequence[Trajectory]) -> list[Micro]:
-    samples, width = settings.samples, settings.prompt_width
-    whole = batch.assemble(chosen, shaping=settings.overlong)
-    rows = batch.share_prompts(whole, samples, width, settings.pieces.widths[-1])
-    album = batch.pictures(whole, samples, width, run.roller.sight.eyes, settings.pieces.shards)
-    return pieces.micro_batches(rows, settings.pieces, settings.surrogate, album)
+  with timeline.span('update'):
+    # Whoever must leave says so before the state is given away.
+    micros = await agreed(run, state, clock, lambda: cut(run, trajectories))
 
   def work() -> tuple[TrainState, dict[str, float], dict[str, int]]:
     twice = is_due(step + 1, settings.replay_every)
     kept = copy(state) if twice else None
-    new, out = run.update(state, cut(trajectories))
-    differ = {} if kept is None else differing(new, run.update(kept, cut(trajectories))[0])
+    new, out = run.update(state, micros)
+    differ = {} if kept is None else differing(new, run.update(kept, micros)[0])
     scalars = {name: float(value) for name, value in jax.device_get(out).items()}
     return new, scalars | ({'replay_differing': float(sum(differ.values()))} if twice else {}), differ
 
@@ -237,26 +284,49 @@ async def learn(
       f'Warning: step {step + 1}, computed twice from one state, differs in {sum(differ.values())} elements '
       f'of {len(differ)} arrays ({next(iter(differ))} …): a device or a program is not to be trusted.'
     )
-  if out['skipped']:
+  if out['skipped'] and run.accord.processes == 1:
     # The state is as it was but for its counters, so the step can be asked again, a part at a time.
-    refused = lambda some: bool(run.update(copy(new), cut(some)[:1])[1]['skipped'])
+    refused = lambda some: bool(run.update(copy(new), cut(run, some)[:1])[1]['skipped'])
     found = await run.roller.device.run(soundness.culprits, trajectories, settings.samples, refused)
     progress.note(f'Warning: step {step + 1} was skipped: {found}.')
   return new, out
 
 
+def cut(run: Run, trajectories: Sequence[Trajectory]) -> list[Micro]:
+  """This process's part of the step's micro-batches, which all processes plan alike."""
+  settings, accord = run.settings, run.accord
+  samples, width = settings.samples, settings.prompt_width
+  whole = batch.assemble(trajectories, shaping=settings.overlong)
+  rows = batch.share_prompts(whole, samples, width, settings.pieces.widths[-1])
+  album = batch.pictures(whole, samples, width, run.roller.sight.eyes, settings.pieces.shards)
+  lengths = accord.gather(np.reshape(rows.length, (-1, samples)).tolist())
+  totals = np.sum([np.array(t) for t in accord.gather(pieces.totals(rows, settings.pieces).tolist())], 0)
+  weights = pieces.weights(rows, settings.pieces, settings.surrogate, totals)
+  plan = pieces.plan(np.array(lengths), settings.pieces)
+  return pieces.cut(rows, plan, accord.process, weights, album)
+
+
 def record(
-  run: Run, step: int, trajectories: Sequence[Trajectory], out: dict[str, float], timeline: Timeline
+  run: Run,
+  step: int,
+  trajectories: Sequence[Trajectory],
+  everybody: Everybody,
+  out: dict[str, float],
+  timeline: Timeline,
 ) -> dict[str, float]:
-  """Writes the step's rollouts and its line of metrics, and returns the line."""
-  rollouts.write(run.workdir, 'train', step + 1, trajectories, run.settings.weights, run.settings.gate)
-  scalars = statistics.step_scalars(trajectories, run.tools)
-  scalars |= batch.group_scalars(trajectories, run.settings.samples)
+  """Writes this process's rollouts of the step and, in the first, its line of metrics; returns the line."""
+  settings, accord = run.settings, run.accord
+  rollouts.write(
+    run.workdir, 'train', step + 1, trajectories, settings.weights, settings.gate, accord.process
+  )
+  scalars = statistics.step_scalars(everybody.facts, run.tools)
+  scalars |= batch.group_scalars(everybody.facts, settings.samples)
   scalars |= {'loss/policy': out['loss'], 'grad_norm': out['grad_norm'], 'skipped': out['skipped']}
   own = ('loss', 'grad_norm', 'skipped')
   scalars |= {f'policy/{name}': value for name, value in out.items() if name not in own}
-  scalars |= run.roller.scoring.gauges() | run.watch(step, trajectories) | timeline.scalars()
-  run.writer.write(step + 1, scalars)
+  scalars |= everybody.gauges | run.watch(step, everybody.seen) | timeline.scalars()
+  if accord.first:
+    run.writer.write(step + 1, scalars)
   return scalars
 
 
@@ -272,14 +342,16 @@ def check(unused: int, scalars: dict[str, float], settings: Settings) -> None:
 
 async def save(run: Run, state: TrainState, clock: Clock) -> None:
   """Starts a checkpoint of a whole step."""
-  await run.roller.device.run(run.checkpoints.save, int(state.step), state, run.meta | clock.meta())
+  work = lambda: run.checkpoints.save(int(state.step), state, run.meta | clock.meta())
+  await agreed(run, state, clock, work)
 
 
 async def leave(run: Run, state: TrainState, clock: Clock) -> NoReturn:
   """Sees to it that the last whole step is saved, and ends the run."""
   run.checkpoints.wait()
   step = int(state.step)
-  if step not in run.checkpoints.steps():
+  saved = await run.roller.device.run(run.accord.gather, step in run.checkpoints.steps())
+  if not saved[0]:
     await save(run, state, clock)
     run.checkpoints.wait()
   raise Interrupted(f'Stopped after step {step} of {run.settings.steps}; everything up to there is saved.')
@@ -288,12 +360,14 @@ async def leave(run: Run, state: TrainState, clock: Clock) -> NoReturn:
 async def evaluate(run: Run, state: TrainState, clock: Clock, progress: metrics.Progress) -> None:
   """Scores the policy on the evaluation tasks, once per work folder and step."""
   settings, step = run.settings, int(state.step)
-  if evaluations.path(run.workdir, step).exists():
+  done = evaluations.path(run.workdir, step).exists()
+  if (await agreed(run, state, clock, lambda: run.accord.gather(done)))[0]:
     return
-  progress.note(
-    f'Evaluating on {len(run.eval_tasks)} tasks × {settings.eval_samples} samples (after step {step}).'
-  )
-  params = await run.roller.device.run(run.view, state.params)
+  if run.accord.first:
+    progress.note(
+      f'Evaluating on {len(run.eval_tasks)} tasks × {settings.eval_samples} samples (after step {step}).'
+    )
+  params = await agreed(run, state, clock, lambda: run.view(state.params))
   trajectories: list[Trajectory] = []
   for start in range(0, len(run.eval_tasks), settings.eval_batch):
     tasks = run.eval_tasks[start : start + settings.eval_batch]
@@ -302,9 +376,25 @@ async def evaluate(run: Run, state: TrainState, clock: Clock, progress: metrics.
     for fault in faults:
       progress.note(f'Warning: {fault}; left out of the evaluation.')
     trajectories += found
-  rollouts.write(run.workdir, 'eval', step, trajectories, settings.weights, settings.gate)
-  scores = statistics.evaluation(trajectories) | await run.roller.scoring.examine(step)
-  evaluations.write(run.workdir, step, scores)
+  rollouts.write(run.workdir, 'eval', step, trajectories, settings.weights, settings.gate, run.accord.process)
+  own = list(map(facts, trajectories))
+  found = await agreed(run, state, clock, lambda: run.accord.records(own, Facts))
+  if run.accord.first:
+    scores = statistics.evaluation(found) | await run.roller.scoring.examine(step)
+    evaluations.write(run.workdir, step, scores)
+
+
+async def agreed(run: Run, state: TrainState, clock: Clock, work: Callable[[], T]) -> T:
+  """Work on the device thread that all processes begin together; where one is to stop, all save and leave."""
+
+  def together() -> T:
+    run.accord.wait()
+    return work()
+
+  try:
+    return await run.roller.device.run(together)
+  except Stopped:
+    await leave(run, state, clock)
 
 
 async def unless_stopped(
@@ -318,6 +408,9 @@ async def unless_stopped(
       return await task
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+    await run.roller.device.run(run.accord.leave)
+  except Stopped:
+    pass
   finally:
     stopped.cancel()
   await leave(run, state, clock)

@@ -22,15 +22,19 @@ from llmi_jax.judging import Bench
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
-from llmi_jax.programs import generation
+from llmi_jax.models.sharding import Layout, shardings
+from llmi_jax.programs import generation, learning
 from llmi_jax.rewards import parts
 from llmi_jax.rewards.presets import PRESETS, Form, Preset
 from llmi_jax.rl.gate import Weights, gated_reward
+from llmi_jax.rollout.accord import Accord
 from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
 from llmi_jax.rollout.sight import Eyes, Sight
-from llmi_jax.sampling.engine import Engine, EngineConfig
+from llmi_jax.sampling import rounds
+from llmi_jax.sampling.engine import Engine
 from llmi_jax.sampling.logits import Sampling
+from llmi_jax.sampling.settings import EngineConfig
 from llmi_jax.text import grammar, pictures, prompts, tokens
 from llmi_jax.text.pictures import Processor
 from llmi_jax.text.reader import Reader
@@ -41,6 +45,7 @@ from llmi_jax.tools.registry import Registry
 from llmi_jax.tools.session import Session, SessionKey
 from llmi_jax.update import state as states
 from llmi_jax.update.optimizer import Optimizer
+from llmi_jax.update.state import TrainState
 from llmi_jax.weights import load
 
 # A ConfigDict; its values' types are only known to its file, so checkers must not guess.
@@ -85,15 +90,17 @@ def policy_source(config: Config, workdir: pathlib.Path) -> str:
   return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
 
 
-def load_policy(path: str, pixels: int = 0) -> Policy:
+def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Policy:
   """Model, tokenizer and picture processor of a folder.
 
   Args:
     path: see `policy_folder`.
     pixels: larger pictures are scaled down to it, for a policy that sees; 0 leaves the folder's own limit.
+    layout: where the model goes; None is one device.
 
   Raises:
     WeightsError: a part is broken, or the parts do not belong together.
+    ShardingError: the model does not fit the mesh.
   """
   folder = policy_folder(path)
   tokenizer = tokens.load(folder)
@@ -104,7 +111,7 @@ def load_policy(path: str, pixels: int = 0) -> Policy:
     processor = pictures.load(folder, pixels or None)
     check_processor(processor, tokenizer, config, folder)
   with metrics.Transfer(f'Loading {folder.name}') as progress:
-    model, config = load.load_pretrained(folder, progress=progress)
+    model, config = load.load_pretrained(folder, layout, progress=progress)
   return Policy(model, config, tokenizer, folder, processor)
 
 
@@ -127,8 +134,8 @@ def check_processor(
     )
 
 
-def with_adapters(policy: Policy, config: Config) -> Policy:
-  """The policy with fresh LoRA adapters, if a run's config asks for them.
+def with_adapters(policy: Policy, config: Config, layout: Layout | None = None) -> Policy:
+  """The policy with fresh LoRA adapters, if a run's config asks for them, where `layout` wants them.
 
   Raises:
     ConfigError: a target names nothing in the model.
@@ -136,10 +143,24 @@ def with_adapters(policy: Policy, config: Config) -> Policy:
   chosen = config.policy.lora
   if not chosen.rank:
     return policy
-  key = jax.random.key(config.seed)
-  return dataclasses.replace(
-    policy, model=lora.add(policy.model, key, chosen.rank, chosen.alpha, chosen.targets)
-  )
+
+  def add(model: Decoder) -> Decoder:
+    key = jax.random.key(config.seed)
+    return lora.add(model, key, chosen.rank, chosen.alpha, chosen.targets)
+
+  if layout is None:
+    return dataclasses.replace(policy, model=add(policy.model))
+  where = shardings(jax.eval_shape(add, policy.model), layout, policy.config)
+  return dataclasses.replace(policy, model=jax.jit(add, donate_argnums=0, out_shardings=where)(policy.model))
+
+
+def fresh_state(params: Any, policy: Policy, chosen: Optimizer, layout: Layout | None = None) -> TrainState:
+  """A state before the first step, where `layout` wants it; `params` are given away."""
+  if layout is None:
+    return states.fresh(params, chosen)
+  make = partial(states.fresh, optimizer=chosen)
+  where = learning.state_shardings(jax.eval_shape(make, params), policy.config, chosen, layout)
+  return jax.jit(make, donate_argnums=0, out_shardings=where)(params)
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib.Path) -> None:
@@ -181,8 +202,24 @@ def language(policy: Policy, registry: Registry, config: Config) -> Language:
   )
 
 
-def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
-  """A sampler for the policy, `groups` prompts × `samples` rows."""
+def engine(
+  policy: Policy,
+  config: Config,
+  groups: int,
+  samples: int,
+  layout: Layout | None = None,
+  accord: Accord | None = None,
+) -> Engine:
+  """A sampler for the policy, `groups` prompts × `samples` rows.
+
+  Args:
+    policy: what samples.
+    config: of the run.
+    groups: of all processes together.
+    samples: per prompt.
+    layout: mesh and rules of generation; None is one device.
+    accord: the processes that share the mesh.
+  """
   shape, tokenizer = policy.config, policy.tokenizer
   sizes = EngineConfig(
     rows=groups * samples,
@@ -195,8 +232,11 @@ def engine(policy: Policy, config: Config, groups: int, samples: int) -> Engine:
     stops=tokenizer.stop_ids,
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
+    shards=layout.size('batch') if layout else 1,
   )
-  return Engine(generation.sampler(shape, sizes, experts=experts_kind()), sizes)
+  model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
+  agree = accord.agree if accord else rounds.alone
+  return Engine(model, sizes, generation.places(layout), agree)
 
 
 def experts_kind() -> grouped.Kind:

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from llmi_jax import front, rebuild, wiring
-from llmi_jax.checkpoint import Checkpoints
+from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.data import tasks
 from llmi_jax.data.builtin import generate

@@ -19,7 +19,8 @@ import jax
 import numpy as np
 import pytest
 
-from llmi_jax import checkpoint, front, wiring
+from llmi_jax import front, wiring
+from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.data import rollouts, tasks
 from llmi_jax.data.builtin import generate
 from llmi_jax.update import state as states
@@ -132,7 +133,7 @@ def check_nothing_was_scored_and_nothing_learned(workdir, code, errors):
   policy = wiring.load_policy('builtin:tiny')
   config = front.read(CONFIG, [f'--config.steps={UNUSABLE + 1}'])
   fresh = states.fresh(policy.model, wiring.optimizer(config))
-  found = checkpoint.Checkpoints(workdir / 'checkpoints').restore(checkpoint.abstract(fresh))
+  found = Checkpoints(workdir / 'checkpoints').restore(abstract(fresh))
   assert found.step == UNUSABLE - 1 and int(found.state.skipped) == found.step
   for kept, first in zip(jax.tree.leaves(found.state.params), jax.tree.leaves(policy.model), strict=True):
     np.testing.assert_array_equal(kept, first)

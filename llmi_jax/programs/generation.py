@@ -6,18 +6,37 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.attention import Rows as SharedRows
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
-from llmi_jax.sampling import loop
-from llmi_jax.sampling.engine import EngineConfig
+from llmi_jax.models.sharding import Layout, shardings
+from llmi_jax.sampling.places import Places
+from llmi_jax.sampling.settings import EngineConfig
+from llmi_jax.sampling.state import Model
 
 
-def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind = 'blocks') -> loop.Model:
+def places(layout: Layout | None) -> Places:
+  """Where generation's arrays live under a layout."""
+  if layout is None:
+    return Places()
+  assert isinstance(layout.mesh, Mesh)
+  return Places(layout.mesh, layout.axes('batch'), layout.axes('kv_heads'))
+
+
+def sampler(
+  config: DecoderConfig,
+  sizes: EngineConfig,
+  *,
+  experts: grouped.Kind = 'blocks',
+  layout: Layout | None = None,
+) -> Model:
   """The functions that generation calls; parameters are a decode view.
+
+  `layout` has the mesh and rules such as `models.sharding.ROLLOUT`; None is one device.
 
   Raises:
     ConfigError: the longest sequences would stretch `dynamic` rotary angles, so that what is cached would no
@@ -29,7 +48,7 @@ def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind
       f'Sequences of {longest} tokens are longer than the {config.rope.original} that dynamic rotary scaling '
       'leaves as they are; use yarn, or shorter prompts and responses.'
     )
-  options = {'config': config, 'experts': experts}
+  options = {'config': config, 'experts': experts, 'layout': layout}
 
   def prefill(view, tokens, positions, lengths, before, vision):
     cache = None if before is None else Cache(Prefix(*before))
@@ -51,10 +70,33 @@ def sampler(config: DecoderConfig, sizes: EngineConfig, *, experts: grouped.Kind
     )
 
   see = partial(decoder.see, config=config) if config.vision is not None else None
-  return loop.Model(prefill, decode, decoder.unembed, storage, see)
+  return Model(prefill, decode, decoder.unembed, storage, see)
 
 
-def viewer(fixed: Any = None) -> Callable[[Any], decoder.View]:
-  """From what is trained to what generates; `fixed` is the rest, as `models.lora.split` returns it."""
-  program = jax.jit(lambda params, fixed: decoder.decode_view(lora.join(params, fixed)))
-  return lambda params: program(params, fixed)
+def viewer(
+  fixed: Any = None, *, dtype: Any = None, config: DecoderConfig | None = None, layout: Layout | None = None
+) -> Callable[[Any], decoder.View]:
+  """From what is trained to what generates.
+
+  Args:
+    fixed: what is not trained, as `models.lora.split` returns it; on the same mesh.
+    dtype: of the view; None leaves that of the parameters.
+    config: the policy's shape; needed with a layout.
+    layout: where the view lives; parameters come from wherever they are on the same mesh. None is one device.
+  """
+
+  def view(params, fixed):
+    return decoder.decode_view(lora.join(params, fixed), dtype)
+
+  made: list[Callable[..., decoder.View]] = []
+
+  def viewed(params):
+    if not made:
+      where: dict[str, Any] = {}
+      if layout is not None:
+        assert config is not None
+        where['out_shardings'] = shardings(jax.eval_shape(view, params, fixed), layout, config)
+      made.append(jax.jit(view, **where))
+    return made[0](params, fixed)
+
+  return viewed

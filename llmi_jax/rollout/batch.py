@@ -11,6 +11,7 @@ from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.rl import advantages, overlong
 from llmi_jax.rl.overlong import Overlong
 from llmi_jax.rollout.album import Album
+from llmi_jax.rollout.facts import Facts
 from llmi_jax.rollout.sight import Eyes
 from llmi_jax.update.rows import Rows
 
@@ -38,7 +39,7 @@ def with_advantages(
   return [dataclasses.replace(t, advantage=float(a)) for t, a in zip(trajectories, table.reshape(-1))]
 
 
-def group_scalars(trajectories: Sequence[Trajectory], samples: int) -> dict[str, float]:
+def group_scalars(trajectories: Sequence[Trajectory | Facts], samples: int) -> dict[str, float]:
   """Shares of groups that teach nothing: without two scorable samples, and without any advantage."""
   scorable = np.array([t.reward is not None for t in trajectories]).reshape(-1, samples)
   flat = np.array([t.advantage == 0 for t in trajectories]).reshape(-1, samples)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import hashlib
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from llmi_jax.core.document import Document
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory, Turn
+from llmi_jax.rollout.accord import Accord
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.episode import Place, Reader, Scoring, Writing, finish
 from llmi_jax.rollout.sight import Sight
@@ -52,6 +53,7 @@ class Roller:
     seed: of the run.
     limit: most tokens per response.
     sight: makes the engine's requests.
+    accord: the processes that take part.
   """
 
   device: Device
@@ -61,6 +63,7 @@ class Roller:
   seed: int
   limit: int
   sight: Sight
+  accord: Accord = dataclasses.field(default_factory=Accord)
 
 
 async def rollout(
@@ -73,12 +76,12 @@ async def rollout(
   timeline: Timeline,
   origin: str = '',
 ) -> list[Trajectory]:
-  """`samples` scored trajectories per task, in request order.
+  """`samples` scored trajectories per task of this process, in request order.
 
   Args:
     roller: tools of the trade.
     params: the policy's, as the engine wants them.
-    tasks: prompts.
+    tasks: prompts of all processes; each takes its share.
     samples: per task; at most the engine's rows per prompt.
     step: enters the random keys and the journal.
     stream: what is sampled for.
@@ -87,18 +90,29 @@ async def rollout(
 
   Raises:
     DataError: a prompt is too long, naming it, or a picture too large.
+    Stopped: a process was asked to stop.
+    TrainingError: another process has failed.
   """
+  accord, own = roller.accord, roller.accord.share(tasks)
+  keys = _keys(roller.seed, stream, step, tasks, samples)[own]
+  tasks = tasks[own]
   prompts = [roller.language.prompt(task) for task in tasks]
-  keys = _keys(roller.seed, stream, step, tasks, samples)
 
   def generate() -> Generator[list[Piece | Sample], None, None]:
+    going = True
     try:
-      for row, prompt in enumerate(prompts):
-        roller.engine.submit(roller.sight.request(params, row, prompt, keys[row], roller.limit))
-      while roller.engine.busy:
-        ended = roller.engine.step(params, timeline.span)
+      with accord.noting():
+        for row, prompt in enumerate(prompts):
+          roller.engine.submit(roller.sight.request(params, row, prompt, keys[row], roller.limit))
+      while going:
+        with accord.noting():
+          ended = roller.engine.step(params, timeline.span)
         yield [*roller.engine.pieces, *ended]
+        going = roller.engine.busy
     finally:
+      # Also where nobody reads on: the others would wait in their next round.
+      if going:
+        accord.leave()
       if roller.engine.busy:
         roller.engine.cancel()
 
@@ -107,21 +121,22 @@ async def rollout(
   try:
     async with asyncio.TaskGroup() as group:
       async for events in roller.device.stream(generate):
-        for event in events:
-          row, sample = event.id, event.sample
-          assert isinstance(row, int)
-          task, place = tasks[row], Place(stream, step, sample)
-          if (row, sample) not in written:
-            reader = roller.language.read(len(task.input_images))
-            written[row, sample] = Writing(reader, roller.scoring.open(task, place))
-          writing = written[row, sample]
-          if isinstance(event, Piece):
-            writing.grow(event.tokens, timeline.now())
-            continue
-          writing.end(event.tokens, timeline.now())
-          turn = _turn(roller.language, task, prompts[row], event, timeline.now())
-          work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
-          found[row, sample] = group.create_task(work)
+        with accord.noting():
+          for event in events:
+            row, sample = event.id, event.sample
+            assert isinstance(row, int)
+            task, place = tasks[row], Place(stream, step, sample)
+            if (row, sample) not in written:
+              reader = roller.language.read(len(task.input_images))
+              written[row, sample] = Writing(reader, roller.scoring.open(task, place))
+            writing = written[row, sample]
+            if isinstance(event, Piece):
+              writing.grow(event.tokens, timeline.now())
+              continue
+            writing.end(event.tokens, timeline.now())
+            turn = _turn(roller.language, task, prompts[row], event, timeline.now())
+            work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
+            found[row, sample] = group.create_task(_noted(accord, work))
   except BaseExceptionGroup as group:
     # A single failure is told as itself; `except LlmiError` at the front door knows it.
     if len(group.exceptions) == 1:
@@ -133,6 +148,11 @@ async def rollout(
   judged = [found[key].result() for key in sorted(found)]
   rewards = roller.scoring.total([t.answer.reward for t in judged if t.answer.reward])
   return [dataclasses.replace(t, reward=reward) for t, reward in zip(judged, rewards, strict=True)]
+
+
+async def _noted(accord: Accord, work: Coroutine[Any, Any, Trajectory]) -> Trajectory:
+  with accord.noting():
+    return await work
 
 
 def _turn(language: Language, task: Task, prompt: Prompt, sample: Sample, now: float) -> Turn:

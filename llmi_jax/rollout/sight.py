@@ -25,7 +25,7 @@ class Eyes(NamedTuple):
   """A policy's vision tower.
 
   Attributes:
-    see: (params, pictures) → features [M·U, D]; see `sampling.loop.Model`.
+    see: (params, pictures) → features [M·U, D]; see `sampling.state.Model`.
     config: its numbers.
     image_pad: id of image tokens.
   """

@@ -24,9 +24,9 @@ class Watch:
     self._every, self._held_out = every, tuple(held_out)
     self._samples: collections.deque[audit.Sample] = collections.deque(maxlen=most)
 
-  def __call__(self, step: int, trajectories: Sequence[Trajectory]) -> dict[str, float]:
+  def __call__(self, step: int, samples: Sequence[audit.Sample]) -> dict[str, float]:
     """Numbers for the step's line: `audit/told`, how many signs are, and each sign that is."""
-    self._samples.extend(map(sample, trajectories))
+    self._samples.extend(samples)
     if not self._every or (step + 1) % self._every:
       return {}
     told = audit.flagged(audit.audit(tuple(self._samples), self._held_out))

@@ -1,170 +1,34 @@
 """The device programs of generation: prefill a group's prompt once, begin its rows, decode in chunks.
 
-Rows and prefixes are cut into J shards of a mesh's data axes; a row reads a prefix of its own shard. Every
-state is donated from program to program, so that keys and values exist once.
+Every state is donated from program to program, so that keys and values exist once.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from llmi_jax.sampling.logits import Sampling, draw
+from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Model, Prompts, State
 
 
-class Model(NamedTuple):
-  """The functions of a policy; `sampling/` knows no other side of it.
-
-  Keys and values are opaque trees whose leaves are [X, heads, slots, width].
-
-  Attributes:
-    prefill: (params, tokens [G, W], positions, lengths [G], before, vision) → (hidden [G, W, D], kv);
-      `before` is None or (kv, length [G]), what earlier chunks of the same prompts left.
-    decode: (params, token [B], position [B], prefix kv, prefix length [P], table [J, P/J, R], place [J, B/J],
-      suffix kv, clock, age [B]) → (hidden [B, D], suffix kv).
-    unembed: (params, hidden [B, D]) → [B, V] float32 logits.
-    storage: (rows, slots) → kv with zeros, as both prefixes and suffixes are kept.
-    see: (params, pictures) → features [F, D]; None for a policy that only reads.
-  """
-
-  prefill: Callable[..., tuple[Array, Any]]
-  decode: Callable[..., tuple[Array, Any]]
-  unembed: Callable[..., Array]
-  storage: Callable[[int, int], Any]
-  see: Callable[..., Array] | None = None
+def _per_shard(one: Callable[..., Array], shards: int) -> Callable[..., Array]:
+  """Maps over shards; without a mesh a plain slice update stays one, where `vmap` would make it a scatter."""
+  if shards > 1:
+    return jax.vmap(one)
+  return lambda *args: one(*(arg[0] for arg in args))[None]
 
 
-class Prompts(NamedTuple):
-  """What is kept of prompts; P entries.
-
-  Attributes:
-    kv: leaves [P, heads, slots, width].
-    length: [P] int32, live slots.
-    hidden: [P, D], the state of the last token, which predicts a response's first.
-    position: [P] int32, of that first token.
-  """
-
-  kv: Any
-  length: Array
-  hidden: Array
-  position: Array
-
-
-class Rows(NamedTuple):
-  """Responses under way; B rows.
-
-  Attributes:
-    kv: leaves [B, heads, slots, width], a ring.
-    clock: scalar int32, steps so far; a step writes slot `clock % slots`.
-    age: [B] int32, tokens stored.
-    hidden: [B, D], what predicts the next token.
-    position: [B] int32, the next token's, in the whole sequence.
-    limit: [B] int32, most tokens in the response.
-    alive: [B] bool.
-    keys: [B, 2] uint32, data of the row keys.
-    table: [J, P/J, R] int32, the rows of each prompt, -1 where there are fewer.
-    place: [J, B/J] int32, where each row stands in its shard's flattened table.
-  """
-
-  kv: Any
-  clock: Array
-  age: Array
-  hidden: Array
-  position: Array
-  limit: Array
-  alive: Array
-  keys: Array
-  table: Array
-  place: Array
-
-
-class State(NamedTuple):
-  """Everything that generation carries."""
-
-  prompts: Prompts
-  rows: Rows
-
-
-class Emitted(NamedTuple):
-  """Tokens of one chunk: [steps, B] each; only where `live` is true were they sampled."""
-
-  token: Array
-  logp_sampled: Array
-  logp_full: Array
-  live: Array
-  sound: Array
-
-
-class Sizes(NamedTuple):
-  """Of a state.
-
-  Attributes:
-    shards: J.
-    prompts: P.
-    rows: B.
-    samples: R, most rows of one prompt at a time.
-    width: D.
-    dtype: of hidden states.
-  """
-
-  shards: int
-  prompts: int
-  rows: int
-  samples: int
-  width: int
-  dtype: Any
-
-
-def start(model: Model, sizes: Sizes, prompt_slots: int, row_slots: int) -> State:
-  """A state in which nothing is alive."""
-  zeros = partial(jnp.zeros, dtype=jnp.int32)
-  prompts = Prompts(
-    model.storage(sizes.prompts, prompt_slots),
-    zeros(sizes.prompts),
-    jnp.zeros((sizes.prompts, sizes.width), sizes.dtype),
-    zeros(sizes.prompts),
-  )
-  shards, rows = sizes.shards, sizes.rows
-  return State(
-    prompts,
-    Rows(
-      model.storage(rows, row_slots),
-      zeros(()),
-      zeros(rows),
-      jnp.zeros((rows, sizes.width), sizes.dtype),
-      zeros(rows),
-      zeros(rows),
-      jnp.zeros(rows, bool),
-      jnp.zeros((rows, 2), jnp.uint32),
-      jnp.full((shards, sizes.prompts // shards, sizes.samples), -1, jnp.int32),
-      zeros((shards, rows // shards)),
-    ),
-  )
-
-
-class Chunk(NamedTuple):
-  """A piece of G prompts of one shard's length bucket, the G/J of each shard behind one another.
-
-  Attributes:
-    tokens: [G, W] int32.
-    positions: [G, W] int32, or [3, G, W].
-    start: [G] int32, tokens of the prompt that earlier chunks held; a multiple of the chunk width.
-    length: [G] int32, live tokens of this chunk.
-    entry: [G] int32, where the prompt is kept, counted within the shard.
-    next: [G] int32, position of a response's first token.
-    rows: [G, W] int32, an image token's row of the features, else -1; None without pictures.
-  """
-
-  tokens: Any
-  positions: Any
-  start: Any
-  length: Any
-  entry: Any
-  next: Any
-  rows: Any = None
+def _write(kept: Array, new: Array, entry: Array, start: Array, real: Array) -> Array:
+  """Within a shard: `new` [G, K, W, H] into `kept` [P, K, S, H], each at its entry from its start on."""
+  for i in range(new.shape[0]):
+    at = (entry[i], 0, start[i], 0)
+    one = new[i : i + 1]
+    one = jnp.where(real[i], one, jax.lax.dynamic_slice(kept, at, one.shape))
+    kept = jax.lax.dynamic_update_slice(kept, one, at)
+  return kept
 
 
 def prefill(
@@ -206,14 +70,10 @@ def prefill(
 
   def store(kept: Array, new: Array) -> Array:
     """Writes each prompt's new slots behind its old ones."""
-    shard_size = kept.shape[0] // shards
-    for i in range(new.shape[0]):
-      shard = i // (new.shape[0] // shards)
-      at = (shard * shard_size + chunk.entry[i], 0, chunk.start[i], 0)
-      one = new[i : i + 1].astype(kept.dtype)
-      one = jnp.where(real[i], one, jax.lax.dynamic_slice(kept, at, one.shape))
-      kept = jax.lax.dynamic_update_slice(kept, one, at)
-    return kept
+    filled = _per_shard(_write, shards)(
+      split(kept), split(new.astype(kept.dtype)), entry, split(chunk.start), split(real)
+    )
+    return filled.reshape(kept.shape)
 
   return state._replace(
     prompts=Prompts(
@@ -223,26 +83,6 @@ def prefill(
       put(prompts.position, chunk.next),
     )
   )
-
-
-class Beginning(NamedTuple):
-  """Rows that begin: [B] each.
-
-  Attributes:
-    fresh: bool.
-    entry: int32, the row's prompt, counted within the shard.
-    limit: int32, most tokens.
-    keys: [B, 2] uint32.
-    table: [J, P/J, R] int32, of all rows from now on.
-    place: [J, B/J] int32, likewise.
-  """
-
-  fresh: Any
-  entry: Any
-  limit: Any
-  keys: Any
-  table: Any
-  place: Any
 
 
 def begin(state: State, beginning: Beginning) -> State:

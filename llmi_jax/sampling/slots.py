@@ -90,6 +90,19 @@ class Slots:
     return bool(self.waiting) or any(group.begun < group.samples for group in self.admitted)
 
   @property
+  def begins(self) -> bool:
+    """Whether `begin` would give a row to a sample."""
+    ready = (g for g in self.admitted if g.ready and g.begun < g.samples)
+    return any(len(g.rows) < self.shape.samples and self._free_rows(g.shard) for g in ready)
+
+  @property
+  def owes(self) -> bool:
+    """Whether samples would be left if every free row began one."""
+    shards = range(self.shape.shards)
+    owed = [sum(g.samples - g.begun for g in self.admitted if g.shard == s) for s in shards]
+    return bool(self.waiting) or any(owed[s] > len(self._free_rows(s)) for s in shards)
+
+  @property
   def starved(self) -> bool:
     """Whether rows idle because every entry of their shard is taken by a prompt with none to begin."""
     if not self.waiting:

@@ -32,6 +32,14 @@ class Limit:
     if self.per_minute < 0:
       raise ConfigError(f'per_minute is {self.per_minute}; set it to 0 (no limit) or more.')
 
+  def share(self, processes: int) -> 'Limit':
+    """What one of several processes may use of it, rounded down but never to nothing."""
+    return dataclasses.replace(
+      self,
+      concurrency=max(1, self.concurrency // processes),
+      per_minute=max(1, self.per_minute // processes) if self.per_minute else 0,
+    )
+
 
 class Overdue(Exception):
   """The gate's own deadline passed; a TimeoutError from inside is left as it is."""

@@ -76,10 +76,9 @@ def scalar_unrestored() -> Iterator[None]:
   """The optimizer counts its steps from nothing again after a resumption."""
   restore = main.restore
 
-  def partly(run, params, optimizer):
-    state, past = restore(run, params, optimizer)
-    fresh = main.states.fresh(state.params, optimizer).optimizer
-    counts = jax.tree.map(lambda old, new: new if old.ndim == 0 else old, state.optimizer, fresh)
+  def partly(run, fresh):
+    state, past = restore(run, fresh)
+    counts = jax.tree.map(lambda x: jnp.zeros_like(x) if x.ndim == 0 else x, state.optimizer)
     return state._replace(optimizer=counts), past
 
   with mock.patch.object(main, 'restore', partly):
@@ -91,8 +90,8 @@ def step_skipped() -> Iterator[None]:
   """A resumed run goes on one step later than it should, as long as there is one."""
   restore = main.restore
 
-  def later(run, params, optimizer):
-    state, past = restore(run, params, optimizer)
+  def later(run, fresh):
+    state, past = restore(run, fresh)
     skip = 0 < int(state.step) < run.settings.steps - 1
     return state._replace(step=state.step + int(skip)), past
 

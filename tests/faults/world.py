@@ -125,7 +125,7 @@ class World:
     chosen, stop = wiring.reward(self.config.reward), asyncio.Event()
     train, held = generate.tasks('train')[:TASKS], generate.tasks('test')[HELD : HELD + 1]
     main.check_workdir(folder, self.config)
-    main.claim_workdir(folder, self.config)
+    main.claim_workdir(folder, self.config, self.parts['roller'].accord)
     journal = Journal(folder)
     saved = main.open_checkpoints(self.config, folder, policy, None, train, held)
     writer = metrics.Writer(folder)
@@ -142,7 +142,8 @@ class World:
       self.parts.setdefault('update', run.update)
       self.parts.setdefault('view', run.view)
       run = dataclasses.replace(run, update=self.parts['update'], view=self.parts['view'], origin='run')
-      state, past = main.restore(run, wiring.split(policy, self.config)[0], wiring.optimizer(self.config))
+      params, optimizer = wiring.split(policy, self.config)[0], wiring.optimizer(self.config)
+      state, past = main.restore(run, wiring.fresh_state(params, policy, optimizer))
       found = {'began': int(state.step), 'restored': digest(state)}
       if restore_only:
         return found
