@@ -19,13 +19,14 @@ from llmi_jax.rewards.presets import PRESETS, Preset
 from llmi_jax.tools.edit import edit_tool
 from llmi_jax.tools.registry import Registry, Tool
 from llmi_jax.tools.search import search_tool
-from tests.judges.conftest import CODE, noise
+from tests.judges.conftest import CODE, DIFFUSION, noise
 
 
 @pytest.fixture(scope='module')
 def registry():
-  """The real search and edit; charts are drawn by a stand-in, since nothing here looks at them."""
-  return Registry([search_tool(photographs.load()), Tool(CODE, noise, cached=False), edit_tool()])
+  """The real search and edit; a stand-in draws and paints, since nothing here looks at the pictures."""
+  drawn = [Tool(spec, noise, cached=False) for spec in (CODE, DIFFUSION)]
+  return Registry([search_tool(photographs.load()), *drawn, edit_tool()])
 
 
 @pytest.fixture(scope='module')

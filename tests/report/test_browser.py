@@ -91,7 +91,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, report):
 
 def test_it_is_readable_without_javascript(visit, report):
   with visit(report, javascript=False) as v:
-    assert v.page.locator('svg.chart').count() == 8
+    assert v.page.locator('svg.chart').count() == 9
     v.page.locator('figure.plot summary').first.click()
     assert v.page.locator('figure.plot table').first.is_visible()
 
