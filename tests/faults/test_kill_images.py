@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import demands, disk
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def check(workers, images, operations, wanted, points, plant='none'):

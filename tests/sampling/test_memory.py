@@ -14,6 +14,7 @@ from llmi_jax.programs import generation
 from llmi_jax.sampling import loop
 from llmi_jax.sampling.engine import EngineConfig
 from llmi_jax.sampling.logits import Sampling
+from llmi_jax.sampling.state import Chunk, Sizes, start
 
 CONFIG = DecoderConfig(
   'Qwen3ForCausalLM', 1024, 256, 512, layers=8, heads=8, kv_heads=4, head_dim=64, max_length=8192
@@ -30,14 +31,14 @@ def size(tree):
 @pytest.mark.slow
 def test_no_program_holds_a_second_cache():
   array, model = jax.ShapeDtypeStruct, generation.sampler(CONFIG, SIZES)
-  sizes = loop.Sizes(1, 8, 64, 8, 256, jnp.float32)
-  state = jax.eval_shape(lambda: loop.start(model, sizes, 1024, 2048))
+  sizes = Sizes(1, 8, 64, 8, 256, jnp.float32)
+  state = jax.eval_shape(lambda: start(model, sizes, 1024, 2048))
   params = jax.eval_shape(lambda key: decoder.decode_view(Decoder(CONFIG, key)), jax.random.key(0))
   cache = size((state.prompts.kv, state.rows.kv))
   assert cache > 2 << 30
   number = array((), jnp.int32)
   decode = jax.jit(partial(loop.decode, model, steps=16, sampling=Sampling()), donate_argnums=1)
-  chunk = loop.Chunk(*[array((1, 1024), jnp.int32)] * 2, *[array((1,), jnp.int32)] * 4)
+  chunk = Chunk(*[array((1, 1024), jnp.int32)] * 2, *[array((1,), jnp.int32)] * 4)
   prefill = jax.jit(partial(loop.prefill, model, first=False), donate_argnums=1)
   lowered = {
     'decode': decode.lower(params, state, array((1024,), bool), array((1,), jnp.int32), number),
