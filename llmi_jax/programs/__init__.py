@@ -2,4 +2,6 @@
 
 generation  for the engine
 learning    for the update
+responding  a decoder over the learner's rows
+program     a program as a record, to be lowered without weights
 """

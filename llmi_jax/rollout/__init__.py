@@ -7,6 +7,7 @@ episode   one response's life: read as it is written, tools, judges, reward part
 rollout   a step's tasks → trajectories, decoding and tools overlapped
 batch     trajectories → the arrays that an update reads
 pieces    those arrays → micro-batches of like length
+album     the pictures of prompts, as the update reads them
 watch     the reward's audit beside training
 statistics  numbers of a step and of an evaluation
 timeline  where a step's seconds went
