@@ -4,6 +4,7 @@
 of it to JAX, which knows TPU pods, Slurm, Open MPI and Kubernetes by itself; empty is one process alone.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -75,9 +76,10 @@ def join(config: Config) -> None:
 
 
 def leave() -> None:
-  """Lets go of the other processes, where there are some."""
+  """Lets go of the other processes, where there are some; those that are lost are not waited for."""
   if jax.distributed.is_initialized():
-    jax.distributed.shutdown()
+    with contextlib.suppress(jax.errors.JaxRuntimeError):
+      jax.distributed.shutdown()
 
 
 def mesh(config: Config, devices: Sequence[Any]) -> Mesh | None:

@@ -56,7 +56,8 @@ class Accord:
 
   def stop(self) -> None:
     """All stop at the next agreement; may be called from a signal handler's thread."""
-    self._state = max(self._state, _STOPS)
+    if not self.ended:
+      self._state = max(self._state, _STOPS)
 
   @contextlib.contextmanager
   def noting(self) -> Iterator[None]:
@@ -69,7 +70,7 @@ class Accord:
 
   def note(self, error: BaseException) -> None:
     """The same for an error at hand; the first one is told."""
-    if self._state != _FAILS:
+    if not self.ended and self._state != _FAILS:
       self._state, self._words = _FAILS, f'{error}' or type(error).__name__
 
   def agree(self, numbers: np.ndarray) -> np.ndarray:
@@ -84,7 +85,11 @@ class Accord:
     row = np.zeros(_LENGTH, np.int32)
     row[0], row[1] = self._state, len(numbers)
     row[2 : 2 + len(numbers)] = numbers
-    table = np.asarray(multihost_utils.process_allgather(row))
+    try:
+      table = np.asarray(multihost_utils.process_allgather(row))
+    except jax.errors.JaxRuntimeError:
+      self.ended = True  # somebody is lost; nobody can be told
+      raise
     states = table[:, 0]
     if (states == _FAILS).any():
       self._fail(states)

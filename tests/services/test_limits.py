@@ -101,3 +101,10 @@ def test_a_gate_asks_its_rate():
 
   with pytest.raises(Overdue):
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(('processes', 'concurrency', 'per_minute'), [(1, 8, 60), (3, 2, 20), (100, 1, 1)])
+def test_a_share_of_a_limit_is_never_nothing(processes, concurrency, per_minute):
+  found = Limit(8, 5.0, 60).share(processes)
+  assert (found.concurrency, found.seconds, found.per_minute) == (concurrency, 5.0, per_minute)
+  assert Limit(8, 5.0).share(processes).per_minute == 0
