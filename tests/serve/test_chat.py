@@ -263,10 +263,10 @@ async def talk(url):
         if line.startswith('data: {'):
           chunks.append(json.loads(line[6:])['choices'][0])
     assert ''.join(c['delta'].get('content', '') for c in chunks) == alone[0].text
-    assert (
-      sum(bool(c['delta'].get('content')) for c in chunks) > 1
-      and chunks[-1]['finish_reason'] == alone[0].finish
-    )
+    # What fits between two looks of the engine comes at once.
+    pieces = sum(bool(c['delta'].get('content')) for c in chunks)
+    assert pieces > 1 or alone[0].completion_tokens <= 16, (pieces, alone[0])
+    assert chunks[-1]['finish_reason'] == alone[0].finish
     refused = await client.post(f'{url}/chat/completions', json=request | {'n': 2}, headers=headers)
     assert refused.status_code == 400 and 'ask once' in refused.json()['error']['message']
     assert (await client.get(f'{url}/models')).status_code == 401
