@@ -121,7 +121,6 @@ def test_killed_processes_take_the_others_along_and_the_run_goes_on(victims, sho
   check_same(both, workdir)
 
 
-@pytest.mark.long
 def test_a_failure_on_one_host_ends_both_and_names_it(short, tmp_path):
   workdir = tmp_path / 'failed'
   found = starting.ended(starting.pair([f'--workdir={workdir}', *short], 'tests.pods.planted'), 300)
@@ -131,7 +130,6 @@ def test_a_failure_on_one_host_ends_both_and_names_it(short, tmp_path):
   assert not any('Traceback' in errors for _, errors in found)
 
 
-@pytest.mark.long
 def test_a_stop_of_one_stops_both_after_the_same_step(short, both, tmp_path):
   workdir = tmp_path / 'stopped'
   arguments = [f'--workdir={workdir}', *short, '--config.checkpoint.every=100']
@@ -146,7 +144,6 @@ def test_a_stop_of_one_stops_both_after_the_same_step(short, both, tmp_path):
   check_same(both, workdir)
 
 
-@pytest.mark.long
 def test_what_two_began_one_ends(short, both, tmp_path):
   workdir = tmp_path / 'other'
   shutil.copytree(both, workdir)
