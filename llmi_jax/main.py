@@ -44,6 +44,7 @@ from llmi_jax.rollout.accord import Accord, Stopped
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
+from llmi_jax.run import Past, Run, Settings
 from llmi_jax.services import files, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
@@ -287,9 +288,9 @@ def make_run(
   chosen: Preset,
   watch: Watch,
   layouts: pods.Layouts = pods.ALONE,
-) -> trainer.Run:
+) -> Run:
   """The trainer's view of a config."""
-  settings = trainer.Settings(
+  settings = Settings(
     steps=config.steps,
     samples=config.data.samples,
     prompt_width=config.prompt.tokens,
@@ -308,7 +309,7 @@ def make_run(
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
-  return trainer.Run(
+  return Run(
     settings=settings,
     workdir=str(workdir),
     order=order.step,
@@ -360,7 +361,7 @@ def hashed(value: Any) -> str:
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def restore(run: trainer.Run, fresh: TrainState) -> tuple[TrainState, trainer.Past]:
+def restore(run: Run, fresh: TrainState) -> tuple[TrainState, Past]:
   """The newest whole checkpoint's state, or a fresh one; and what earlier parts of the run left.
 
   What a killed run wrote after that checkpoint (metrics, rollouts, evaluations) is removed: it is made again.
@@ -375,11 +376,11 @@ def restore(run: trainer.Run, fresh: TrainState) -> tuple[TrainState, trainer.Pa
     evaluations.remove_after(run.workdir, step)
   run.accord.wait()
   if found is None:
-    return fresh, trainer.Past()
+    return fresh, Past()
   for fault in found.damaged:
     print(f'Warning: {fault}; going back to step {step}.', file=sys.stderr)
   print(f'Resuming {run.workdir} after step {step} of {run.settings.steps}.', file=sys.stderr)
-  return found.state, trainer.Past(found.meta['seconds'], found.meta['unused'])
+  return found.state, Past(found.meta['seconds'], found.meta['unused'])
 
 
 if __name__ == '__main__':

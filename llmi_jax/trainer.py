@@ -1,147 +1,29 @@
 """The one path: tasks → rollout → advantages → batch → update → log → save; evaluations now and then."""
 
 import asyncio
-import dataclasses
-import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from llmi_jax import metrics
-from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.checkpoint.digest import differing, digest
 from llmi_jax.core.errors import Interrupted, TrainingError
-from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.rewards import audit
-from llmi_jax.rl.advantages import Kind
-from llmi_jax.rl.gate import Gate
-from llmi_jax.rl.loss import Surrogate
-from llmi_jax.rl.overlong import Overlong
 from llmi_jax.rollout import batch, pieces, soundness, statistics, watch
-from llmi_jax.rollout.accord import Accord, Stopped
+from llmi_jax.rollout.accord import Stopped
 from llmi_jax.rollout.facts import Facts, facts
-from llmi_jax.rollout.pieces import MicroBatches
-from llmi_jax.rollout.rollout import Roller, rollout
+from llmi_jax.rollout.rollout import rollout
 from llmi_jax.rollout.timeline import Timeline
+from llmi_jax.run import Clock, Everybody, Past, Run, Settings
 from llmi_jax.update.rows import Micro
 from llmi_jax.update.state import TrainState
 
 T = TypeVar('T')
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-  """Plain values of a run.
-
-  Attributes:
-    steps: updates in all.
-    samples: rollouts per prompt, R.
-    prompt_width: Tp, in tokens.
-    pieces: how a step's rows are cut for the update.
-    surrogate: the loss.
-    weights: of the reward's parts, by name.
-    advantage: see `rl.advantages`.
-    limit: the longest response.
-    overlong: what nearing it costs.
-    gate: of the reward.
-    eval_samples: per task of an evaluation.
-    eval_batch: tasks rolled out together in an evaluation.
-    eval_every: steps between evaluations; 0 for none but those at both ends.
-    save_every: steps between checkpoints; what is evaluated is saved, too.
-    replay_every: steps between two updates that are computed twice and compared; 0 for none.
-    max_unused: steps in a row without a scorable sample or with gradients that are not finite, after which
-      the run ends.
-  """
-
-  steps: int
-  samples: int
-  prompt_width: int
-  pieces: MicroBatches
-  surrogate: Surrogate
-  weights: Mapping[str, float]
-  advantage: Kind = 'grpo'
-  limit: int = 0
-  overlong: Overlong = Overlong()
-  gate: Gate = 'paper'
-  eval_samples: int = 1
-  eval_batch: int = 32
-  eval_every: int = 0
-  save_every: int = 20
-  replay_every: int = 0
-  max_unused: int = 5
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """Everything training needs, made by the entry point.
-
-  Attributes:
-    settings: plain values.
-    workdir: where everything is written.
-    order: step → that step's tasks.
-    eval_tasks: what is evaluated.
-    roller: generates and scores.
-    update: the training step over micro-batches; donates the state.
-    view: the jitted program from parameters to the sampler's form.
-    checkpoints: of the work folder.
-    writer: of metrics.
-    meta: saved with every checkpoint.
-    origin: what answers are signed with.
-    tools: names of the configured tools.
-    stop: set when the run is asked to end.
-    watch: looks for signs that the policy games its reward.
-  """
-
-  settings: Settings
-  workdir: str
-  order: Callable[[int], Sequence[Task]]
-  eval_tasks: Sequence[Task]
-  roller: Roller
-  update: Callable[[TrainState, list[Micro]], tuple[TrainState, dict[str, jax.Array]]]
-  view: Callable[[Any], Any]
-  checkpoints: Checkpoints
-  writer: metrics.Writer
-  meta: dict[str, Any]
-  origin: str
-  tools: tuple[str, ...]
-  stop: asyncio.Event
-  watch: Callable[[int, Sequence[audit.Sample]], dict[str, float]]
-
-  @property
-  def accord(self) -> Accord:
-    """The processes of this run."""
-    return self.roller.accord
-
-
-class Everybody(NamedTuple):
-  """What is told of a step, of all processes' samples in order.
-
-  Attributes:
-    facts: of every sample.
-    seen: what the audit reads of them.
-    gauges: numbers about their judges' and tools' calls.
-  """
-
-  facts: list[Facts]
-  seen: list[audit.Sample]
-  gauges: dict[str, float]
-
-
-class Past(NamedTuple):
-  """What earlier parts of a run leave to the next beside the state.
-
-  Attributes:
-    seconds: that they took.
-    unused: steps in a row, up to now, that could not be used.
-  """
-
-  seconds: float = 0.0
-  unused: int = 0
 
 
 async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, Any]:
@@ -198,22 +80,6 @@ async def steps(run: Run, state: TrainState, past: Past) -> dict[str, Any]:
     'digest': await agreed(run, state, clock, lambda: digest((state.params, state.optimizer))),
     'params': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
-
-
-class Clock:
-  """What a run counts besides the state's steps."""
-
-  def __init__(self, past: Past):
-    self._began = time.monotonic() - past.seconds
-    self.unused = past.unused
-
-  def seconds(self) -> float:
-    """Since the run's beginning, all its parts together."""
-    return time.monotonic() - self._began
-
-  def meta(self) -> dict[str, Any]:
-    """What `Past` is made from."""
-    return Past(self.seconds(), self.unused)._asdict()
 
 
 def is_due(step: int, every: int) -> bool:

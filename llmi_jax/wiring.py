@@ -221,8 +221,10 @@ def engine(
     accord: the processes that share the mesh.
   """
   shape, tokenizer = policy.config, policy.tokenizer
+  shards = layout.size('batch') if layout else 1
   sizes = EngineConfig(
-    rows=groups * samples,
+    # Every shard has rows for whole prompts, though some may stay empty.
+    rows=-(-groups // shards) * shards * samples,
     samples=samples,
     prompt_slots=config.prompt.tokens,
     response_slots=config.sampler.tokens,
@@ -232,7 +234,7 @@ def engine(
     stops=tokenizer.stop_ids,
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
-    shards=layout.size('batch') if layout else 1,
+    shards=shards,
   )
   model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
   agree = accord.agree if accord else rounds.alone
@@ -330,13 +332,13 @@ def optimizer(config: Config) -> Optimizer:
   return Optimizer(
     chosen.learning_rate,
     chosen.warmup,
-    config.steps * chosen.get('updates', 1),
-    final=chosen.get('final', 0.01),
+    config.steps * chosen.updates,
+    final=chosen.final,
     weight_decay=chosen.weight_decay,
     clip=chosen.clip,
-    b1=chosen.get('b1', 0.9),
-    b2=chosen.get('b2', 0.999),
-    moments=chosen.get('moments', 'float32'),
+    b1=chosen.b1,
+    b2=chosen.b2,
+    moments=chosen.moments,
   )
 
 
@@ -346,7 +348,7 @@ def split(policy: Policy, config: Config) -> tuple[Decoder, Decoder | None]:
   Raises:
     ConfigError: something that is to stay as it is has a name that the policy does not know.
   """
-  return lora.split(policy.model, tuple(config.policy.get('frozen', ())))
+  return lora.split(policy.model, tuple(config.policy.frozen))
 
 
 def trained(path: str) -> tuple[Config, Policy]:
@@ -361,7 +363,7 @@ def trained(path: str) -> tuple[Config, Policy]:
     raise ConfigError(f'{path} is no work folder: it has no config.json; give the --workdir of a run.')
   config: Config = ConfigDict(json.loads(stored.read_text()))
   source = policy_source(config, pathlib.Path(path))
-  policy = with_adapters(load_policy(source, config.prompt.get('pixels', 0)), config)
+  policy = with_adapters(load_policy(source, config.prompt.pixels), config)
   params, fixed = split(policy, config)
   checkpoints = Checkpoints(pathlib.Path(path) / 'checkpoints')
   found = checkpoints.restore(abstract(states.fresh(params, optimizer(config))))

@@ -15,7 +15,7 @@ FLOORS = {
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics'), 3),
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
-  **dict.fromkeys(('eval', 'tts', 'painting'), 5),
+  **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('speaking', 'updating'), 8),  # likewise, over these

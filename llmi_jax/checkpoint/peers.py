@@ -1,4 +1,4 @@
-"""The other processes of a run: word from each of them in bounded time, and notices of preemption.
+"""The other processes of a run: word from each of them in bounded time.
 
 Words travel through the coordination service that `jax.distributed` keeps, never through the devices, so that
 a background thread may send them while the device thread works.
@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 from jax._src import distributed  # the service has no public face; Orbax takes it from here, too
-from jax.experimental import multihost_utils
 
 from llmi_jax.core.errors import StorageError
 
@@ -95,15 +94,6 @@ class Peers:
         raise StorageError(
           f'Process {process} has not {what} within {self.seconds:.0f} s; see what keeps it, and start again.'
         )
-
-
-def preempted(step: int) -> bool:
-  """Whether all processes are to save after this step and leave, since one was told so (SIGTERM).
-
-  The same answer for the same step in every process. Always false where one process runs alone: there the
-  signal itself stops the run. With several, nothing else may handle SIGTERM: the notice is JAX's.
-  """
-  return jax.process_count() > 1 and multihost_utils.reached_preemption_sync_point(step)
 
 
 def _first_line(error: Exception) -> str:

@@ -42,3 +42,10 @@ class TrainingError(LlmiError):
 
 class Interrupted(LlmiError):
   """The run was asked to stop; its state is saved and the same command resumes it."""
+
+
+def told(group: BaseExceptionGroup[BaseException]) -> BaseException:
+  """What to raise for failures beside each other: the first that a user can mend, which the front door knows;
+  else the first."""
+  known = [error for error in group.exceptions if isinstance(error, LlmiError)]
+  return (known or group.exceptions)[0]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from llmi_jax.core.errors import told
 from llmi_jax.core.task import Message, TextPart
 from llmi_jax.judges.verdict_form import Unreadable
 from llmi_jax.services.cache import Cache
@@ -159,8 +160,7 @@ class Caller:
         for call in calls:
           work[call.name] = group.create_task(self._after(call, [work.get(name) for name in call.needs]))
     except BaseExceptionGroup as errors:
-      # A single failure is told as itself; `except LlmiError` at the front door knows it.
-      raise errors.exceptions[0] from None
+      raise told(errors) from errors
     return {name: task.result() for name, task in work.items()}
 
   async def _after(self, call: Call, needed: Sequence[asyncio.Task[Said] | None]) -> Said:

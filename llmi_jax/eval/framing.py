@@ -98,16 +98,21 @@ def quoted(
   return tuple(found)
 
 
+def joined(parts: Iterable[Part]) -> list[Part]:
+  """Neighbouring texts as one."""
+  found: list[Part] = []
+  for part in parts:
+    last = found[-1] if found else None
+    if isinstance(part, TextPart) and isinstance(last, TextPart):
+      found[-1] = TextPart(last.text + part.text)
+    else:
+      found.append(part)
+  return found
+
+
 def user(parts: Iterable[Part]) -> tuple[Part, ...]:
   """Neighbouring texts joined; texts that are too long are cut at their end."""
-  joined: list[Part] = []
-  for part in parts:
-    last = joined[-1] if joined else None
-    if isinstance(part, TextPart) and isinstance(last, TextPart):
-      joined[-1] = TextPart(last.text + part.text)
-    else:
-      joined.append(part)
-  return tuple(TextPart(p.text[: 4 * CHARACTERS]) if isinstance(p, TextPart) else p for p in joined)
+  return tuple(TextPart(p.text[: 4 * CHARACTERS]) if isinstance(p, TextPart) else p for p in joined(parts))
 
 
 def squashed(image: Image, side: int = 512) -> Image:

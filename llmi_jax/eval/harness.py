@@ -12,7 +12,7 @@ import dataclasses
 import pathlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
-from llmi_jax.core.errors import Interrupted
+from llmi_jax.core.errors import Interrupted, told
 from llmi_jax.eval import page, streams, table
 from llmi_jax.eval.calls import Caller
 from llmi_jax.eval.record import Answered, Benchmark, Fault, Judged, Record
@@ -112,8 +112,7 @@ async def run(
       for _ in range(plan.at_once):
         group.create_task(work())
   except BaseExceptionGroup as errors:
-    # A single failure is told as itself; `except LlmiError` at the front door knows it.
-    raise errors.exceptions[0] from None
+    raise told(errors) from errors
   if stop.is_set():
     raise Interrupted(f'Stopped after {store.counts()["items"]} items; the same command goes on.')
   for item in store.items():

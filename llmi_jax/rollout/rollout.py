@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from llmi_jax.core.document import Document
-from llmi_jax.core.errors import LlmiError
+from llmi_jax.core.errors import told
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Task
 from llmi_jax.core.trajectory import Trajectory, Turn
@@ -139,12 +139,7 @@ async def rollout(
             work = finish(task, turn, writing, place, roller.scoring, timeline, origin)
             found[row, sample] = group.create_task(_noted(accord, work))
   except BaseExceptionGroup as group:
-    # A single failure is told as itself, and the first of many that one cause may have: `except LlmiError` at
-    # the front door knows it.
-    known = [error for error in group.exceptions if isinstance(error, LlmiError)]
-    if known or len(group.exceptions) == 1:
-      raise (known or group.exceptions)[0] from None
-    raise
+    raise told(group) from group
   finally:
     # What was still being written when something failed, or when nobody waited any more.
     await asyncio.gather(*(one.cancel() for key, one in written.items() if key not in found))

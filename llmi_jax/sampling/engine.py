@@ -127,13 +127,6 @@ class Engine:
     """Whether anything waits or decodes here, or may elsewhere."""
     return self._slots.busy or self._others
 
-  @property
-  def compiled(self) -> int:
-    """Programs compiled so far, one per combination of shapes."""
-    kinds: tuple[Any, ...] = (self._prefill, self._decode, self._begin, self._drop, self._extend)
-    kinds += (self._widen, self._resize)
-    return sum(kind._cache_size() for kind in kinds)
-
   def submit(self, request: Request) -> None:
     """Queues a request.
 

@@ -95,5 +95,5 @@ def check(config: EngineConfig, places: Places) -> None:
   if config.rows % config.shards or config.samples > config.rows // config.shards:
     raise ConfigError(
       f'{config.rows} rows in {config.shards} shards do not hold {config.samples} samples of a prompt; '
-      'raise sampler.rows.'
+      'give each shard rows for all of them.'
     )

@@ -13,10 +13,8 @@ import time
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from llmi_jax.checkpoint import peers
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.errors import LlmiError
@@ -66,20 +64,6 @@ def silent(checkpoints: Checkpoints, index: int) -> dict:
   return save(checkpoints, index)
 
 
-def preempted(checkpoints: Checkpoints, index: int) -> dict:
-  """Both work until one is told to leave."""
-  for step in range(1, 10_000):
-    multihost_utils.sync_global_devices(f'step {step}')
-    if step == 3:
-      print(json.dumps({'working': True}), flush=True)
-    if peers.preempted(step):
-      checkpoints.save(step, state(step), {})
-      checkpoints.wait()
-      return {'left': step, 'steps': checkpoints.steps()}
-    time.sleep(0.05)
-  raise AssertionError('nobody said to leave')
-
-
 def main() -> None:
   parser = argparse.ArgumentParser()
   for name, kind in (('port', int), ('index', int), ('count', int), ('devices', int), ('act', str)):
@@ -100,9 +84,7 @@ def main() -> None:
   began = time.monotonic()
   checkpoints = Checkpoints(chosen.folder, keep=2, patience=PATIENCE)
   try:
-    said = {act.__name__: act for act in (save, restore, fail, silent, preempted)}[chosen.act](
-      checkpoints, chosen.index
-    )
+    said = {act.__name__: act for act in (save, restore, fail, silent)}[chosen.act](checkpoints, chosen.index)
   except LlmiError as error:
     said = {'error': str(error)}
   print(json.dumps(said | {'seconds': time.monotonic() - began}), flush=True)

@@ -3,14 +3,13 @@
 import json
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
 
 import pytest
 
-from llmi_jax.checkpoint.peers import Peers, preempted
+from llmi_jax.checkpoint.peers import Peers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -21,7 +20,6 @@ def test_one_process_speaks_to_itself():
   assert peers.exchange('spoken', 'word') == ('word',)
   peers.give_up('no reason')
   peers.check()
-  assert not preempted(1)
 
 
 def start(act, folder, count, devices):
@@ -98,13 +96,3 @@ def test_one_process_that_cannot_write_is_named_by_both_within_the_limit(tmp_pat
 def test_one_process_that_does_not_come_is_named_within_the_limit(tmp_path):
   first, _ = hear(start('silent', tmp_path / 'checkpoints', 2, 2))
   assert 'Process 1 has not begun to save within 12 s' in first['error'] and first['seconds'] < 12 + 5
-
-
-@pytest.mark.slow
-def test_sigterm_to_one_of_two_makes_both_save_the_same_step(tmp_path):
-  processes = start('preempted', tmp_path / 'checkpoints', 2, 2)
-  stdout = processes[1].stdout
-  assert stdout and any(line.startswith('{"working"') for line in stdout)
-  processes[1].send_signal(signal.SIGTERM)
-  first, second = hear(processes)
-  assert first['left'] == second['left'] and first['steps'] == second['steps'] == [first['left']]

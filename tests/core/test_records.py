@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from llmi_jax.core import errors
 from llmi_jax.core.document import Document, Malformed, Text, ToolCall
 from llmi_jax.core.image import Image
 from llmi_jax.core.outcome import Candidate, ToolOutcome
@@ -57,3 +58,9 @@ def test_a_document_is_its_segments():
   document = Document((Text('ab', 0), call, bad))
   assert document.response == 'ab<b><c' and document.calls == (call,) and document.malformed == (bad,)
   assert call.end == bad.start
+
+
+def test_of_failures_beside_each_other_the_first_that_can_be_mended_is_told():
+  bug, mendable = ValueError('bug'), errors.DataError('No file; make it.')
+  assert errors.told(BaseExceptionGroup('', [bug, mendable, errors.DataError('x')])) is mendable
+  assert errors.told(BaseExceptionGroup('', [bug, KeyError('x')])) is bug

@@ -19,6 +19,7 @@ from llmi_jax.rollout.timeline import Timeline
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'grpo_tiny.py')
 PROMPTS, SAMPLES, LENGTH = 16, 8, 256
+COMPILATION = '/jax/core/compile/backend_compile_duration'
 
 
 def resident():
@@ -49,7 +50,9 @@ def small_policy():
 def test_a_million_tokens_leave_nothing_behind():
   config = front.read(CONFIG, [f'--config.sampler.tokens={LENGTH}'])
   policy, tasks = small_policy(), generate.tasks('train')
-  taken = []
+  taken, compiled = [], []
+  note = lambda event, seconds, **_: compiled.append(seconds) if event == COMPILATION else None
+  jax.monitoring.register_event_duration_secs_listener(note)
 
   async def main():
     device = Device()
@@ -74,7 +77,7 @@ def test_a_million_tokens_leave_nothing_behind():
           await rollout(roller, params, chosen, SAMPLES, step, 'train', Timeline())
           step += 1
           gc.collect()
-          taken.append((engine.counts.tokens, resident(), engine.compiled, len(asyncio.all_tasks())))
+          taken.append((engine.counts.tokens, resident(), len(compiled), len(asyncio.all_tasks())))
           taken[-1] += (len(jax.live_arrays()),)
         return asyncio.all_tasks()
     finally:

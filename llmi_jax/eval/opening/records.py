@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from llmi_jax.core.errors import DataError
 from llmi_jax.core.image import Image
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Part, Task, TextPart
-from llmi_jax.eval import lines, pictures
+from llmi_jax.eval import framing, lines, pictures
 from llmi_jax.eval.lines import Row
 from llmi_jax.eval.record import Fault, Mode, Record
 
@@ -168,13 +168,7 @@ def _is_step(step: Any) -> bool:
 
 def tidy(parts: list[Part]) -> tuple[Part, ...]:
   """Neighbouring texts joined, outer blanks and empty texts left out."""
-  joined: list[Part] = []
-  for part in parts:
-    last = joined[-1] if joined else None
-    if isinstance(part, TextPart) and isinstance(last, TextPart):
-      joined[-1] = TextPart(last.text + part.text)
-    else:
-      joined.append(part)
+  joined = framing.joined(parts)
   texts = [i for i, part in enumerate(joined) if isinstance(part, TextPart)]
   for i, strip in ((texts[:1], str.lstrip), (texts[-1:], str.rstrip)):
     for index in i:
