@@ -4,7 +4,7 @@ import asyncio
 import collections
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -48,7 +48,11 @@ class Painting:
     self._device = device
     self._vocabulary = loaded.vocabulary
     self._batch = batch
-    self._program = jax.jit(lambda params, captions, seeds: flow.paint(params, loaded.shape, captions, seeds))
+
+    def paint(params: Any, captions: jax.Array, seeds: jax.Array) -> jax.Array:
+      return flow.paint(params, loaded.shape, captions, seeds)
+
+    self._program = jax.jit(paint)
     self._params = loaded.params
     self._wishes: collections.deque[_Wish] = collections.deque()
 

@@ -51,7 +51,7 @@ def test_a_million_tokens_leave_nothing_behind():
   config = front.read(CONFIG, [f'--config.sampler.tokens={LENGTH}'])
   policy, tasks = small_policy(), generate.tasks('train')
   taken, compiled = [], []
-  note = lambda event, seconds, **_: compiled.append(seconds) if event == COMPILATION else None
+  note = lambda event, _, fun_name='', **__: compiled.append(fun_name) if event == COMPILATION else None
   jax.monitoring.register_event_duration_secs_listener(note)
 
   async def main():
@@ -77,8 +77,8 @@ def test_a_million_tokens_leave_nothing_behind():
           await rollout(roller, params, chosen, SAMPLES, step, 'train', Timeline())
           step += 1
           gc.collect()
-          taken.append((engine.counts.tokens, resident(), len(compiled), len(asyncio.all_tasks())))
-          taken[-1] += (len(jax.live_arrays()),)
+          known = len(compiled), len(asyncio.all_tasks()), len(jax.live_arrays())
+          taken.append((engine.counts.tokens, resident(), *known))
         return asyncio.all_tasks()
     finally:
       device.close()
@@ -86,5 +86,7 @@ def test_a_million_tokens_leave_nothing_behind():
   asyncio.run(main())
   early = next(i for i, one in enumerate(taken) if one[0] > 300_000)
   first, last = taken[early], taken[-1]
-  assert last[2:] == first[2:], (first, last)  # programs, open tasks, arrays on the device
+  again = set(compiled[: first[2]]) & set(compiled[first[2] :])
+  assert not again, again  # a tool that nobody called before may bring its program; none is compiled anew
+  assert last[3:] == first[3:], (first, last)  # open tasks, arrays on the device
   assert last[1] - first[1] < 16 << 20, (first, last)
