@@ -58,6 +58,8 @@ def get_config(arg=None):
   config.sampler = ConfigDict()
   config.sampler.temperature = 1.0
   config.sampler.tokens = 160  # longest response
+  config.sampler.compute = 'float32'  # of generation: float32 or bfloat16
+  config.sampler.cache = 'float32'  # of keys and values
   config.sampler.chunk = 16  # tokens per row between two looks at what has ended
 
   config.loss = ConfigDict()

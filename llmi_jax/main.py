@@ -316,7 +316,12 @@ def make_run(
     eval_tasks=eval_tasks,
     roller=roller,
     update=updating.updater(config, policy, reference, layouts.train),
-    view=generation.viewer(wiring.split(policy, config)[1], config=policy.config, layout=layouts.rollout),
+    view=generation.viewer(
+      wiring.split(policy, config)[1],
+      dtype=wiring.dtype(config, 'sampler.compute'),
+      config=policy.config,
+      layout=layouts.rollout,
+    ),
     checkpoints=saved,
     writer=writer,
     meta={'seed': config.seed},

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -51,6 +52,7 @@ from llmi_jax.weights import load
 # A ConfigDict; its values' types are only known to its file, so checkers must not guess.
 Config = Any
 ASSETS = pathlib.Path(__file__).parent / 'assets'
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +204,19 @@ def language(policy: Policy, registry: Registry, config: Config) -> Language:
   )
 
 
+def dtype(config: Config, key: str) -> Any:
+  """The dtype that `key`, such as `policy.compute`, names.
+
+  Raises:
+    ConfigError: it names none.
+  """
+  section, _, name = key.partition('.')
+  chosen = config[section][name]
+  if chosen not in DTYPES:
+    raise ConfigError(f'config.{key} is {chosen!r}; known are {", ".join(DTYPES)}.')
+  return DTYPES[chosen]
+
+
 def engine(
   policy: Policy,
   config: Config,
@@ -234,6 +249,8 @@ def engine(
     stops=tokenizer.stop_ids,
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
+    dtype=dtype(config, 'sampler.compute'),
+    cache=dtype(config, 'sampler.cache'),
     shards=shards,
   )
   model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
