@@ -14,6 +14,7 @@ import pathlib
 import re
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -257,6 +258,7 @@ async def run_together(
         eval_tasks,
         chosen,
         watch,
+        journal.trim,
         layouts,
       )
       accord.wait()
@@ -287,6 +289,7 @@ def make_run(
   eval_tasks: list[Task],
   chosen: Preset,
   watch: Watch,
+  forget: Callable[[int], None],
   layouts: pods.Layouts = pods.ALONE,
 ) -> Run:
   """The trainer's view of a config."""
@@ -329,6 +332,7 @@ def make_run(
     tools=names,
     stop=stop,
     watch=watch,
+    forget=forget,
   )
 
 
