@@ -670,6 +670,9 @@ def test_libraries_below_the_folder_that_jobs_write_to_are_seen(tier, tmp_path, 
   assert link.is_relative_to('/tmp') and view.inside(str(link)) == f'/guest/machine{link}'
   monkeypatch.setattr(view, '_home', lambda name: str(link))
   monkeypatch.setattr(tiers, 'TIERS', tuple(one for one in tiers.TIERS if one[0] == tier))
+  with monkeypatch.context() as patch, pytest.raises(SandboxError, match=r'cannot draw|did not start'):
+    patch.setattr(view, 'inside', lambda path: path)
+    Box()
   opened = Box()
   try:
     code = "import scipy.special\nplt.title('\\U0001F9FF')\nplt.plot([1, 2])\nopen('/tmp/a', 'w').close()"
