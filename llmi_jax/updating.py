@@ -95,7 +95,7 @@ def learner(config: Config, policy: wiring.Policy, layout: Layout | None = None)
     policy.config,
     unroll=chosen.unroll,
     remat=chosen.remat,
-    experts=wiring.experts_kind(),
+    experts=wiring.experts_kind(layout),
     layout=layout,
     dtype=DTYPES[chosen.compute],
     share=chosen.share_prompts,

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -86,8 +87,9 @@ def policy_folder(path: str) -> pathlib.Path:
 
 
 def policy_source(config: Config, workdir: pathlib.Path) -> str:
-  """Where a run's policy comes from: the configured place, or its own folder if it was rebuilt."""
-  return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
+  """Where a run's policy comes from: the configured place, or its own folder if it was made there."""
+  made = config.policy.rebuild or config.policy.get('form')
+  return str(workdir / 'policy') if made else config.policy.path
 
 
 def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Policy:
@@ -209,6 +211,7 @@ def engine(
   samples: int,
   layout: Layout | None = None,
   accord: Accord | None = None,
+  dtype: Any = jnp.float32,
 ) -> Engine:
   """A sampler for the policy, `groups` prompts × `samples` rows.
 
@@ -219,10 +222,20 @@ def engine(
     samples: per prompt.
     layout: mesh and rules of generation; None is one device.
     accord: the processes that share the mesh.
+    dtype: of hidden states and of what is kept of them.
   """
+  sizes = engine_sizes(policy, config, groups, samples, layout.size('batch') if layout else 1, dtype)
+  model = generation.sampler(policy.config, sizes, experts=experts_kind(layout), layout=layout)
+  agree = accord.agree if accord else rounds.alone
+  return Engine(model, sizes, generation.places(layout), agree)
+
+
+def engine_sizes(
+  policy: Policy, config: Config, groups: int, samples: int, shards: int, dtype: Any
+) -> EngineConfig:
+  """The static sizes of `engine`."""
   shape, tokenizer = policy.config, policy.tokenizer
-  shards = layout.size('batch') if layout else 1
-  sizes = EngineConfig(
+  return EngineConfig(
     # Every shard has rows for whole prompts, though some may stay empty.
     rows=-(-groups // shards) * shards * samples,
     samples=samples,
@@ -235,15 +248,14 @@ def engine(
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
     shards=shards,
+    dtype=dtype,
   )
-  model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
-  agree = accord.agree if accord else rounds.alone
-  return Engine(model, sizes, generation.places(layout), agree)
 
 
-def experts_kind() -> grouped.Kind:
-  """How experts are multiplied on this process's devices."""
-  return grouped.kind_for(jax.devices()[0].platform)
+def experts_kind(layout: Layout | None = None) -> grouped.Kind:
+  """How experts are multiplied on the devices of a mesh; without one, on this process's."""
+  device = jax.devices()[0] if layout is None else layout.mesh.devices.flat[0]  # pyright: ignore
+  return grouped.kind_for(device.platform)
 
 
 def sight(policy: Policy) -> Sight:
