@@ -21,6 +21,8 @@ import jax
 from absl import flags
 
 from llmi_jax import (
+  course,
+  forms,
   front,
   judging,
   metrics,
@@ -38,7 +40,6 @@ from llmi_jax.core.errors import ConfigError, Interrupted, TrainingError
 from llmi_jax.core.task import Task
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
-from llmi_jax.programs import generation
 from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
 from llmi_jax.rollout.accord import Accord, Stopped
@@ -70,6 +71,7 @@ def main(config: wiring.Config) -> None:
 
 def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   """The same, with the folder given."""
+  course.settle(config)
   check_workdir(workdir, config)
   pods.join(config.distributed)
   try:
@@ -106,6 +108,8 @@ def _train(config: wiring.Config, workdir: pathlib.Path) -> None:
 def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
+  if config.policy.form and not folder.exists():
+    forms.make(folder, config.policy.form, seed=config.seed)
   if config.policy.rebuild and not folder.exists():
     rebuild.make(folder, config.policy.rebuild, seed=config.seed)
 
@@ -174,10 +178,10 @@ def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -
       f'config.data.prompts is {config.data.prompts} and there are {accord.processes} processes; '
       'let their number divide it.'
     )
-  if config.policy.rebuild:
+  if config.policy.rebuild or config.policy.form:
     raise ConfigError(
-      'config.policy.rebuild makes a policy in one process; make it first (python -m llmi_jax.rebuild '
-      '--out=DIR) and set config.policy.path=DIR and config.policy.rebuild=0.'
+      'config.policy.rebuild and config.policy.form make a policy in one process; run it alone first, set '
+      "config.policy.path to the folder policy of its work folder, and leave both keys at 0 and ''."
     )
 
 
@@ -207,7 +211,7 @@ async def run_together(
   """The same, with whom it is done and when it is to end."""
   check_accord(config, workdir, accord)
   layouts = pods.layouts(config.mesh, jax.devices(), accord.processes)
-  train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
+  train_tasks, eval_tasks = course.tasks(config)
   rebuild_policy(config, workdir)
   source = wiring.policy_source(config, workdir)
   policy = wiring.load_policy(source, config.prompt.pixels, layouts.train)
@@ -234,7 +238,7 @@ async def run_together(
       dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed, accord.processes)
       roller = Roller(
         device,
-        wiring.engine(policy, config, config.data.prompts, config.data.samples, layouts.rollout, accord),
+        course.engine(config, policy, layouts.rollout, accord),
         wiring.language(policy, registry, config.prompt),
         wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
@@ -319,12 +323,7 @@ def make_run(
     eval_tasks=eval_tasks,
     roller=roller,
     update=updating.updater(config, policy, reference, layouts.train),
-    view=generation.viewer(
-      wiring.split(policy, config)[1],
-      dtype=wiring.dtype(config, 'sampler.compute'),
-      config=policy.config,
-      layout=layouts.rollout,
-    ),
+    view=course.viewer(config, policy, layouts.rollout),
     checkpoints=saved,
     writer=writer,
     meta={'seed': config.seed},

@@ -93,7 +93,7 @@ def learner(config: Config, policy: wiring.Policy, layout: Layout | None = None)
     policy.config,
     unroll=chosen.unroll,
     remat=chosen.remat,
-    experts=wiring.experts_kind(),
+    experts=wiring.experts_kind(layout),
     layout=layout,
     dtype=wiring.dtype(config, 'policy.compute'),
     share=chosen.share_prompts,

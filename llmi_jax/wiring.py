@@ -88,8 +88,9 @@ def policy_folder(path: str) -> pathlib.Path:
 
 
 def policy_source(config: Config, workdir: pathlib.Path) -> str:
-  """Where a run's policy comes from: the configured place, or its own folder if it was rebuilt."""
-  return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
+  """Where a run's policy comes from: the configured place, or its own folder if it was made there."""
+  made = config.policy.rebuild or config.policy.get('form')
+  return str(workdir / 'policy') if made else config.policy.path
 
 
 def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Policy:
@@ -235,9 +236,16 @@ def engine(
     layout: mesh and rules of generation; None is one device.
     accord: the processes that share the mesh.
   """
+  sizes = engine_sizes(policy, config, groups, samples, layout.size('batch') if layout else 1)
+  model = generation.sampler(policy.config, sizes, experts=experts_kind(layout), layout=layout)
+  agree = accord.agree if accord else rounds.alone
+  return Engine(model, sizes, generation.places(layout), agree)
+
+
+def engine_sizes(policy: Policy, config: Config, groups: int, samples: int, shards: int) -> EngineConfig:
+  """The static sizes of `engine`."""
   shape, tokenizer = policy.config, policy.tokenizer
-  shards = layout.size('batch') if layout else 1
-  sizes = EngineConfig(
+  return EngineConfig(
     # Every shard has rows for whole prompts, though some may stay empty.
     rows=-(-groups // shards) * shards * samples,
     samples=samples,
@@ -253,14 +261,12 @@ def engine(
     cache=dtype(config, 'sampler.cache'),
     shards=shards,
   )
-  model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
-  agree = accord.agree if accord else rounds.alone
-  return Engine(model, sizes, generation.places(layout), agree)
 
 
-def experts_kind() -> grouped.Kind:
-  """How experts are multiplied on this process's devices."""
-  return grouped.kind_for(jax.devices()[0].platform)
+def experts_kind(layout: Layout | None = None) -> grouped.Kind:
+  """How experts are multiplied on the devices of a mesh; without one, on this process's."""
+  device = jax.devices()[0] if layout is None else layout.mesh.devices.flat[0]  # pyright: ignore
+  return grouped.kind_for(device.platform)
 
 
 def sight(policy: Policy) -> Sight:

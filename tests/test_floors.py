@@ -18,7 +18,7 @@ FLOORS = {
   **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
-  **dict.fromkeys(('speaking', 'updating'), 8),  # likewise, over these
+  **dict.fromkeys(('course', 'forms', 'speaking', 'updating'), 8),  # likewise, over these
   **dict.fromkeys(('answering', 'benches', 'crews'), 9),  # likewise, for answers and evaluation
   'scaling': 10,  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),
