@@ -16,7 +16,7 @@ from typing import Any
 import jax
 from absl import app, flags
 
-from llmi_jax import front, judging, toolbox, wiring
+from llmi_jax import front, judging, rewarding, toolbox, wiring
 from llmi_jax.core.document import ToolCall
 from llmi_jax.data.builtin import generate
 from llmi_jax.models import decoder
@@ -76,7 +76,7 @@ async def measure() -> None:
   try:
     async with toolbox.registry(config.tools, device) as registry:
       dispatcher = toolbox.dispatcher(registry, config.tools)
-      scoring = wiring.scoring(dispatcher, wiring.reward(config.reward), judging.programs(), 0)
+      scoring = rewarding.scoring(dispatcher, rewarding.reward(config.reward), judging.programs(), 0)
       roller = Roller(
         device,
         wiring.engine(policy, config, ROWS.value, SAMPLES),

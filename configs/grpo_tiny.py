@@ -118,9 +118,9 @@ def get_config(arg=None):
   config.reward.extra.valid_tag_rate = 0.0
   config.reward.extra.tool_success = 0.0
   config.reward.extra.tool_accuracy = 0.0
-  config.reward.judges = (
-    'offline'  # programs that check; remote: models behind addresses; local: one in this process
-  )
+  config.reward.own = ()  # (file, weight) of terms of your own; see docs/own_term.md
+  # Programs that check (offline), models behind addresses (remote), one in this process (local), or a file.
+  config.reward.judges = 'offline'
   config.reward.cache = ''  # folder of remote verdicts, for runs to share; empty: the work folder's
   config.reward.remote = judges.remote()
   config.reward.local = judges.local()

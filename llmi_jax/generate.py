@@ -18,7 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, judging, scaling, toolbox, wiring
+from llmi_jax import front, judging, rewarding, scaling, toolbox, wiring
 from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError, DataError
@@ -86,7 +86,7 @@ async def answer(task: Task) -> Answer:
         device,
         wiring.engine(policy, config, 1, 1),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(dispatcher, wiring.reward(config.reward), bench, SEED.value),
+        rewarding.scoring(dispatcher, rewarding.reward(config.reward), bench, SEED.value),
         SEED.value,
         config.sampler.tokens,
         wiring.sight(policy),

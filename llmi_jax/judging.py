@@ -10,9 +10,10 @@ from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Verdict
-from llmi_jax.judges import canaries, local, offline, panel
+from llmi_jax.judges import canaries, local, offline, own, panel
 from llmi_jax.judges.canaries import Canaries
 from llmi_jax.judges.gates import GATES
+from llmi_jax.judges.judge import Judge as AnyJudge
 from llmi_jax.judges.recorded import Address, Recorded
 from llmi_jax.judges.remote import LLM, MLLM, RemoteJudge, Settings
 from llmi_jax.rollout.episode import Judge, Place
@@ -74,7 +75,7 @@ class _Seat:
 
 def programs() -> Bench:
   """The offline judges."""
-  return Bench([_offline(one) for one in (offline.OfflineText(), offline.OfflineVisual())])
+  return Bench([_unseated(one) for one in (offline.OfflineText(), offline.OfflineVisual())])
 
 
 @contextlib.asynccontextmanager
@@ -100,8 +101,13 @@ async def bench(
   if config.judges == 'offline':
     yield programs()
     return
+  if config.judges.endswith('.py'):
+    yield Bench([_unseated(one) for one in own.load(config.judges)])
+    return
   if config.judges not in ('remote', 'local'):
-    raise ConfigError(f'config.reward.judges is {config.judges!r}; known are offline, remote and local.')
+    raise ConfigError(
+      f'config.reward.judges is {config.judges!r}; known are offline, remote, local and paths of .py files.'
+    )
   check(config, here)
   async with contextlib.AsyncExitStack() as stack:
     seats = []
@@ -239,7 +245,9 @@ def key(variable: str) -> str:
   return os.environ[variable] if variable else ''
 
 
-def _offline(judge: offline.OfflineText | offline.OfflineVisual) -> Judge:
+def _unseated(judge: AnyJudge) -> Judge:
+  """One that is asked once per response and remembered by nobody."""
+
   async def ask(task: Task, answer: Answer, place: Place) -> Verdict:
     return await judge.judge(task, answer)
 

@@ -28,6 +28,7 @@ from llmi_jax import (
   metrics,
   pods,
   rebuild,
+  rewarding,
   speaking,
   toolbox,
   trainer,
@@ -221,7 +222,7 @@ async def run_together(
     raise ConfigError(
       f'Requests with pictures ({shown}) are trained on in one process; leave such tasks out, or use one.'
     )
-  chosen = wiring.reward(config.reward)
+  chosen = rewarding.reward(config.reward)
   claim_workdir(workdir, config, accord)
   journal, device = Journal(workdir, accord.process, accord.processes), Device()
   reference = updating.reference(config, policy)
@@ -240,7 +241,7 @@ async def run_together(
         device,
         course.engine(config, policy, layouts.rollout, accord),
         wiring.language(policy, registry, config.prompt),
-        wiring.scoring(dispatcher, chosen, bench, config.seed),
+        rewarding.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
         config.sampler.tokens,
         wiring.sight(policy),

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from absl import flags
 
-from llmi_jax import front, wiring
+from llmi_jax import front, rewarding, wiring
 from llmi_jax.core.errors import DataError
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import ImageRule
@@ -68,7 +68,7 @@ class Group:
 
 def main(config: wiring.Config) -> None:
   """Reads, recomputes and prints."""
-  chosen = wiring.reward(config.reward)
+  chosen = rewarding.reward(config.reward)
   changes = list(recompute(rollouts.read(folder(ROLLOUTS.value)), chosen))
   if not changes:
     raise DataError(f'{ROLLOUTS.value} holds no rollouts; give the work folder of a run.')
@@ -87,9 +87,15 @@ def folder(path: str) -> pathlib.Path:
 
 def recompute(stored: Iterable[Rollout], chosen: Preset) -> Iterator[Change]:
   """Each rollout with its parts and reward under `chosen`."""
-  total = wiring.totals(chosen)
+  total = rewarding.totals(chosen)
   kept = list(stored)
-  taken = [parts.take_apart(facts(rollout), chosen.form, tuple(chosen.extra)) for rollout in kept]
+  found = [facts(rollout) for rollout in kept]
+  for rollout, one in zip(kept, found):
+    if absent := set(chosen.extra) - {term.name for term in one.diagnostics}:
+      raise DataError(
+        f'Rollout {rollout.id} was stored without the term {min(absent)}; leave it out of config.reward.own.'
+      )
+  taken = [parts.take_apart(one, chosen.form, tuple(chosen.extra)) for one in found]
   for rollout, one, reward in zip(kept, taken, total(taken)):
     yield Change(rollout, one, reward)
 

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,22 +13,15 @@ from ml_collections import ConfigDict
 
 from llmi_jax import metrics
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
-from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
-from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
 from llmi_jax.data import tasks
-from llmi_jax.judging import Bench
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
 from llmi_jax.models.sharding import Layout, shardings
 from llmi_jax.programs import generation, learning
-from llmi_jax.rewards import parts
-from llmi_jax.rewards.presets import PRESETS, Form, Preset
-from llmi_jax.rl.gate import Weights, gated_reward
 from llmi_jax.rollout.accord import Accord
-from llmi_jax.rollout.episode import Place, Scoring
 from llmi_jax.rollout.rollout import Language
 from llmi_jax.rollout.sight import Eyes, Sight
 from llmi_jax.sampling import rounds
@@ -40,10 +32,7 @@ from llmi_jax.text import grammar, pictures, prompts, tokens
 from llmi_jax.text.pictures import Processor
 from llmi_jax.text.reader import Reader
 from llmi_jax.text.tokens import Tokenizer
-from llmi_jax.tools import answer as answers
-from llmi_jax.tools.dispatch import Dispatcher
 from llmi_jax.tools.registry import Registry
-from llmi_jax.tools.session import Session, SessionKey
 from llmi_jax.update import state as states
 from llmi_jax.update.optimizer import Optimizer
 from llmi_jax.update.state import TrainState
@@ -288,65 +277,6 @@ def banned_mask(policy: Policy) -> np.ndarray:
   mask = np.zeros(policy.config.vocab, bool)
   mask[list(banned_ids(policy))] = True
   return mask
-
-
-def reward(config: Config) -> Preset:
-  """The reward that a config names or spells out.
-
-  Raises:
-    ConfigError: a name or value is unknown.
-  """
-  if config.preset in PRESETS:
-    return PRESETS[config.preset]
-  if config.preset != 'free':
-    known = ', '.join((*PRESETS, 'free'))
-    raise ConfigError(f'config.reward.preset is {config.preset!r}; known are {known}.')
-  if config.no_image not in ('paper', 'released'):
-    raise ConfigError(f'config.reward.no_image is {config.no_image!r}; known are paper and released.')
-  extra = {name: weight for name, weight in config.extra.items() if weight}
-  form = Form(no_image=config.no_image, text=config.text, tag=config.tag)
-  return Preset(config.rule, config.llm, config.mllm, config.gate, form, extra)
-
-
-def totals(chosen: Preset) -> Callable[[Sequence[RewardParts]], list[float | None]]:
-  """A function from the parts of many answers to a reward each, None where a needed part is missing."""
-  weights = Weights(chosen.rule, chosen.llm, chosen.mllm)
-  extra = tuple(chosen.extra)
-
-  def gate(values: Sequence[jax.Array]) -> jax.Array:
-    further = [(chosen.extra[name], column) for name, column in zip(extra, values[3:])]
-    rule, llm, mllm = values[:3]
-    return gated_reward(rule, llm, mllm, weights, chosen.gate, further)
-
-  compiled = jax.jit(gate)
-
-  def total(taken: Sequence[RewardParts]) -> list[float | None]:
-    terms = [[one.rule, one.llm, one.mllm, *one.extra] for one in taken]
-    values = np.array([[np.nan if t.value is None else t.value for t in row] for row in terms], np.float32)
-    columns = values.reshape(len(taken), 3 + len(extra)).T
-    return [None if np.isnan(r) else float(r) for r in np.asarray(compiled(list(columns)))]
-
-  return total
-
-
-def scoring(tools: Dispatcher, chosen: Preset, bench: Bench, seed: int) -> Scoring:
-  """Tools, judges and the gated reward."""
-
-  def open_(task: Task, place: Place) -> Session:
-    return tools.open(task, SessionKey(seed, place.step, f'{place.stream}/{task.id}', place.sample))
-
-  def take_apart(task: Task, answer: Answer) -> RewardParts:
-    return parts.reward_parts(task, answer, chosen.form, tuple(chosen.extra))
-
-  return Scoring(
-    open_,
-    answers.compose,
-    bench.judges,
-    take_apart,
-    totals(chosen),
-    lambda: bench.gauges() | tools.gauges(),
-    bench.examine,
-  )
 
 
 def optimizer(config: Config) -> Optimizer:

@@ -17,7 +17,7 @@ FLOORS = {
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
   **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
-  **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
+  **dict.fromkeys(('front', 'pods', 'rebuild', 'rewarding', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('course', 'forms', 'speaking', 'updating'), 8),  # likewise, over these
   **dict.fromkeys(('answering', 'benches', 'crews'), 9),  # likewise, for answers and evaluation
   'scaling': 10,  # likewise, over these

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from llmi_jax import front, judging, wiring
+from llmi_jax import front, judging, rewarding
 from llmi_jax.core.answer import Answer, Prose
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.core.task import ImageRule, Message, Task, TextPart
@@ -79,7 +79,8 @@ def test_an_examination_tells_the_panel_and_the_canaries():
 @pytest.mark.parametrize(
   ('overrides', 'said'),
   [
-    (('judges=distant',), 'known are offline, remote and local'),
+    (('judges=distant',), 'known are offline, remote, local and paths of .py files'),
+    (('judges=distant.py',), 'distant.py does not exist'),
     ((), 'remote.llm.urls is empty'),
     (('remote.llm.urls=("http://127.0.0.1:9/v1",)',), 'remote.mllm.urls is empty'),
     (('remote.llm.urls=("http://127.0.0.1:9/v1",)', 'mllm=0'), 'The judge llm cannot be used'),
@@ -101,12 +102,12 @@ def test_mistakes_are_told_at_the_start(overrides, said):
 
 
 def test_presets_and_free_rewards_are_read():
-  assert wiring.reward(reward('preset=released')).form.no_image == 'released'
-  free = wiring.reward(reward('gate=all', 'extra.r_tool=0.1'))
+  assert rewarding.reward(reward('preset=released')).form.no_image == 'released'
+  free = rewarding.reward(reward('gate=all', 'extra.r_tool=0.1'))
   assert (free.gate, dict(free.extra)) == ('all', {'r_tool': 0.1})
-  assert wiring.reward(front.read(CONFIG, []).reward) == wiring.reward(reward('preset=paper'))
+  assert rewarding.reward(front.read(CONFIG, []).reward) == rewarding.reward(reward('preset=paper'))
   with pytest.raises(ConfigError, match='paper, released, free'):
-    wiring.reward(reward('preset=papers'))
+    rewarding.reward(reward('preset=papers'))
 
 
 class Judge:

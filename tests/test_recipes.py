@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import course, forms, front, updating, wiring
+from llmi_jax import course, forms, front, rewarding, updating, wiring
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder
 from llmi_jax.models.decoder import Decoder
@@ -88,7 +88,7 @@ def test_the_papers_figures_stand_in_a_recipe(name):
   found = dict(front.flatten(read(f'{name}.py')))
   wanted = PAPER | OWN[name] | {'policy.path': RECIPES[name]}
   assert {key: found[key] for key in wanted} == wanted
-  preset = wiring.reward(read(f'{name}.py').reward)
+  preset = rewarding.reward(read(f'{name}.py').reward)
   assert (preset.rule, preset.llm, preset.mllm, preset.gate) == (0.2, 0.5, 0.3, 'paper')
   assert (preset.form.text, preset.form.tag) == ((1.5, 0.5) if 'vl' in name else (1.4, 0.6))
   known = dict(front.flatten(read('grpo_tiny.py'))).keys()

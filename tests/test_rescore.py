@@ -8,7 +8,7 @@ import pytest
 
 from experiments.hacking.documents import POLICIES
 from experiments.hacking.run import answers, rewards, signs
-from llmi_jax import rescore, wiring
+from llmi_jax import rescore, rewarding
 from llmi_jax.core.outcome import ToolOutcome
 from llmi_jax.core.trajectory import Trajectory
 from llmi_jax.core.verdict import Verdict
@@ -72,7 +72,7 @@ def test_the_same_reward_is_recomputed_exactly(stored):
 @pytest.mark.parametrize('preset', [PRESETS['released'], Preset(gate='all'), Preset(1.0, 0.0, 0.0)])
 def test_another_reward_equals_the_one_computed_from_the_answers(stored, trajectories, preset):
   parts = [rescore.parts.reward_parts(t.task, t.answer, preset.form) for t in trajectories]
-  wanted = wiring.totals(preset)(parts)
+  wanted = rewarding.totals(preset)(parts)
   assert [c.reward for c in recomputed(stored, preset)] == wanted
   if preset.form.missing == 'lowest' or not preset.llm:
     assert None not in wanted

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 
 from experiments.hacking.documents import INJECTIONS, POLICIES
-from llmi_jax import front, toolbox, wiring
+from llmi_jax import front, rewarding, toolbox
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.reward import RewardParts
 from llmi_jax.core.task import Task
@@ -75,7 +75,7 @@ def rewards(made: Sequence[Answered], chosen: Preset) -> tuple[list[RewardParts]
   taken = [
     parts.take_apart(facts.of_answer(one.task, one.answer), chosen.form, tuple(chosen.extra)) for one in made
   ]
-  return taken, wiring.totals(chosen)(taken)
+  return taken, rewarding.totals(chosen)(taken)
 
 
 def signs(made: Sequence[Answered]) -> dict[str, float]:

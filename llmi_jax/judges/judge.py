@@ -1,12 +1,13 @@
 """The interface that every judge has, offline or remote."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Verdict
 
 
+@runtime_checkable
 class Judge(Protocol):
   """Scores an answer on declared scales, or says why it did not.
 

@@ -1,6 +1,8 @@
 """What a reward reads of an answer: counts, verdicts and prose. Made of an answer, or of a stored rollout."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from llmi_jax.core.answer import Answer, Gap, Prose
 from llmi_jax.core.document import Malformed
@@ -8,6 +10,10 @@ from llmi_jax.core.reward import Term
 from llmi_jax.core.task import ImageRule, Task
 from llmi_jax.core.verdict import Verdict
 from llmi_jax.rewards import hygiene, rules
+
+# A value in [0, 1], or None where it does not apply, and where it comes from.
+Measure = Callable[[Task, Answer], tuple[float | None, str]]
+NONE: Mapping[str, Measure] = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +37,8 @@ class Facts:
   diagnostics: tuple[Term, ...]
 
 
-def of_answer(task: Task, answer: Answer) -> Facts:
-  """The facts of a judged answer."""
+def of_answer(task: Task, answer: Answer, own: Mapping[str, Measure] = NONE) -> Facts:
+  """The facts of a judged answer; `own` are further diagnostics by name."""
   lost = next((o for o in answer.outcomes if o.fault == 'environment'), None)
   prose = ' '.join(part.text for part in answer.parts if isinstance(part, Prose))
   fenced = any(
@@ -51,5 +57,6 @@ def of_answer(task: Task, answer: Answer) -> Facts:
       Term('tool_accuracy', rules.tool_accuracy(task, answer), 'exactly the required tools succeeded'),
       Term('r_tool', rules.r_tool(task, answer), 'required tools tried and successful, weighted'),
       hygiene.term(prose, fenced),
+      *(Term(name, *measure(task, answer)) for name, measure in own.items()),
     ),
   )

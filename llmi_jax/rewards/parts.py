@@ -8,7 +8,7 @@ from llmi_jax.core.reward import RewardParts, Term
 from llmi_jax.core.task import Task
 from llmi_jax.core.verdict import Verdict
 from llmi_jax.rewards import facts, rules
-from llmi_jax.rewards.facts import Facts
+from llmi_jax.rewards.facts import Facts, Measure
 from llmi_jax.rewards.presets import Form
 
 # The released system gives the lowest visual score to answers with more pictures than this.
@@ -16,9 +16,15 @@ MOST_PICTURES = 10
 _VISUAL = {'image_quality': 1.0, 'task_relevance': 1.0, 'text_image_relevance': 1.0}
 
 
-def reward_parts(task: Task, answer: Answer, form: Form = Form(), extra: Sequence[str] = ()) -> RewardParts:
-  """Takes a judged answer's reward apart; see `take_apart`."""
-  return take_apart(facts.of_answer(task, answer), form, extra)
+def reward_parts(
+  task: Task,
+  answer: Answer,
+  form: Form = Form(),
+  extra: Sequence[str] = (),
+  own: Mapping[str, Measure] = facts.NONE,
+) -> RewardParts:
+  """Takes a judged answer's reward apart; see `take_apart` and, for `own`, `facts.of_answer`."""
+  return take_apart(facts.of_answer(task, answer, own), form, extra)
 
 
 def take_apart(found: Facts, form: Form = Form(), extra: Sequence[str] = ()) -> RewardParts:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from llmi_jax.core.errors import ConfigError
+from llmi_jax.rewards.facts import Measure
 
 # Diagnostics that may be given a weight; see `rewards.facts`.
 EXTRA = ('valid_tag_rate', 'tool_success', 'tool_accuracy', 'r_tool', 'hygiene')
@@ -50,6 +51,7 @@ class Preset:
     gate: see `rl.gate`.
     form: of the parts.
     extra: weights of further terms, by name.
+    own: what measures those of them that are the user's own.
   """
 
   rule: float = 0.2
@@ -58,13 +60,16 @@ class Preset:
   gate: Literal['paper', 'all', 'none'] = 'paper'
   form: Form = Form()
   extra: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  own: Mapping[str, Measure] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     if self.gate not in ('paper', 'all', 'none'):
       raise ConfigError(f'The gate {self.gate!r} is unknown; known are paper, all and none.')
     for name in self.extra:
-      if name not in EXTRA:
+      if name not in (*EXTRA, *self.own):
         raise ConfigError(f'There is no term {name!r} to reward; known are {", ".join(EXTRA)}.')
+    if taken := [name for name in self.own if name in ('rule', 'llm', 'mllm', *EXTRA)]:
+      raise ConfigError(f'A term of your own is named {taken[0]!r}, as one of ours is; name it otherwise.')
 
   @property
   def weights(self) -> dict[str, float]:

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from configs import grpo_tiny
-from llmi_jax import judging, main, metrics, toolbox, trainer, wiring
+from llmi_jax import judging, main, metrics, rewarding, toolbox, trainer, wiring
 from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.errors import LlmiError
 from llmi_jax.data import evaluations, rollouts
@@ -122,7 +122,7 @@ class World:
     self.said.clear()
     # An update gives away what it gets, the first parameters included.
     policy = dataclasses.replace(self.policy, model=jax.tree.map(jnp.copy, self.policy.model))
-    chosen, stop = wiring.reward(self.config.reward), asyncio.Event()
+    chosen, stop = rewarding.reward(self.config.reward), asyncio.Event()
     train, held = generate.tasks('train')[:TASKS], generate.tasks('test')[HELD : HELD + 1]
     main.check_workdir(folder, self.config)
     main.claim_workdir(folder, self.config, self.parts['roller'].accord)
@@ -132,7 +132,7 @@ class World:
     try:
       dispatcher = Told(self.registry, seed=self.config.seed, journal=journal, shim=self.shim, made=made)
       roller = dataclasses.replace(
-        self.parts['roller'], scoring=wiring.scoring(dispatcher, chosen, self.bench, self.config.seed)
+        self.parts['roller'], scoring=rewarding.scoring(dispatcher, chosen, self.bench, self.config.seed)
       )
       names = tuple(spec.name for spec in self.registry.specs)
       run = main.make_run(

@@ -8,7 +8,7 @@ import resource
 import jax
 import pytest
 
-from llmi_jax import front, judging, toolbox, wiring
+from llmi_jax import front, judging, rewarding, toolbox, wiring
 from llmi_jax.data.builtin import generate
 from llmi_jax.models import decoder
 from llmi_jax.models.config import DecoderConfig
@@ -64,8 +64,8 @@ def test_a_million_tokens_leave_nothing_behind():
           device,
           engine,
           wiring.language(policy, registry, config.prompt),
-          wiring.scoring(
-            toolbox.dispatcher(registry, config.tools), wiring.reward(config.reward), judging.programs(), 0
+          rewarding.scoring(
+            toolbox.dispatcher(registry, config.tools), rewarding.reward(config.reward), judging.programs(), 0
           ),
           0,
           LENGTH,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax import front, judging, toolbox, updating, wiring
+from llmi_jax import front, judging, rewarding, toolbox, updating, wiring
 from llmi_jax.core.errors import WeightsError
 from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
 from llmi_jax.models import decoder, mrope
@@ -67,8 +67,8 @@ def rolled(policy):
           device,
           wiring.engine(policy, config, 2, 2),
           wiring.language(policy, registry, config.prompt),
-          wiring.scoring(
-            toolbox.dispatcher(registry, config.tools), wiring.reward(config.reward), judging.programs(), 0
+          rewarding.scoring(
+            toolbox.dispatcher(registry, config.tools), rewarding.reward(config.reward), judging.programs(), 0
           ),
           0,
           12,
