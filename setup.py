@@ -23,6 +23,7 @@ REQUIRES = [
   'pyarrow>=23.0.1',  # tasks and rollouts as parquet
   'rank-bm25>=0.2.2',  # ranked retrieval for the built-in search
   'rich>=14',  # progress on a terminal
+  'pyyaml>=6',  # configs as text that any reader takes
   'safetensors>=0.8',  # weights without pickle
   'scikit-image>=0.26',  # ships real photographs under free licences
   'scikit-learn>=1.6',  # likewise
