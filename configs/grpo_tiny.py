@@ -138,6 +138,11 @@ def get_config(arg=None):
   config.eval.batch = 100  # tasks rolled out together
   config.eval.every = 0  # steps; 0: only before the first and after the last
 
+  config.sinks = ConfigDict()
+  config.sinks.names = ('tensorboard', 'trace')  # views of the run: also wandb and trackio, if installed
+  config.sinks.every = 10  # steps between those of which samples are shown; 0: only the first
+  config.sinks.samples = 4  # shown then, of different prompts
+
   config.checkpoint = ConfigDict()
   config.checkpoint.every = 20  # steps
   config.checkpoint.keep = 2  # newest

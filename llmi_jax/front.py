@@ -3,13 +3,15 @@
     python -m llmi_jax.main --config=configs/grpo_tiny.py --config.steps=20 --config.loss.ratio=sequence
 
 `--config=FILE[:ARG]` calls the file's `get_config(ARG)`, or reads a YAML or JSON file, or the config of a
-run's folder; `--config.KEY=VALUE` replaces a value by one of the same type. Without a config, those that there
-are are listed. Beside one, `--help` lists its keys and `--print_config` prints it as YAML; `--diff_config=A,B`
-says where two differ. All of that, and every mistake in a config, comes before a device is touched.
+run's folder; `--config.KEY=VALUE` replaces a value by one of the same type. Without a config, those that
+there are are listed. Beside one, `--help` lists its keys and `--print_config` prints it as YAML;
+`--diff_config=A,B` says where two differ. All of that, and every mistake in a config, comes before a device
+is touched.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
@@ -44,14 +46,16 @@ def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> Non
       raise ConfigError(f'{arguments[1]!r} is no flag; did you mean --{arguments[1].lstrip("-")}?')
     if _DIFF.value:
       print(_differences(_DIFF.value))
-    elif not CONFIG.value and config_required:
-      _list()
+    elif not CONFIG.value:
+      if config_required:
+        _list()
+      main(ConfigDict())
     elif helps:
       print(listing.fields(read(CONFIG.value, own), source.file(CONFIG.value)))
     elif _PRINT.value:
       print(plain.to_yaml(read(CONFIG.value, own)), end='')
     else:
-      main(read(CONFIG.value, own) if CONFIG.value else ConfigDict())
+      main(read(CONFIG.value, own))
 
   def guarded(arguments: Sequence[str]) -> None:
     # Orbax tells of every file it writes, and logs in full what it also raises.
@@ -77,15 +81,14 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     return flags.FLAGS(arguments)
   except flags.Error as error:
     _fail(ConfigError((str(error).splitlines() or [''])[0]))
-    raise
 
 
-def _fail(error: LlmiError) -> None:
+def _fail(error: LlmiError) -> NoReturn:
   print(f'Error: {error}', file=sys.stderr)
   sys.exit(FAILED)
 
 
-def _list() -> None:
+def _list() -> NoReturn:
   print('Name a config with --config=FILE; beside it, --help lists its keys. There are:', file=sys.stderr)
   print(listing.configs(source.known()), file=sys.stderr)
   sys.exit(FAILED)

@@ -6,9 +6,9 @@ import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
+from llmi_jax import compilation
 from llmi_jax.painter import flow, words
 from llmi_jax.rollout.device import Device
 from llmi_jax.weights import painter as weights
@@ -48,7 +48,9 @@ class Painting:
     self._device = device
     self._vocabulary = loaded.vocabulary
     self._batch = batch
-    self._program = jax.jit(lambda params, captions, seeds: flow.paint(params, loaded.shape, captions, seeds))
+    self._program = compilation.jit(
+      'paint', lambda params, captions, seeds: flow.paint(params, loaded.shape, captions, seeds)
+    )
     self._params = loaded.params
     self._wishes: collections.deque[_Wish] = collections.deque()
 

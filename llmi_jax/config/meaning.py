@@ -5,7 +5,7 @@
 
 A comment belongs to the key that is set on its line, else to the keys that are set right below it. The
 longest dotted name wins, and among equals the file that is read first: `config.tokens` in a neighbour that
-makes one judge tells of `reward.remote.llm.tokens`, and never of `sampler.tokens`, which has a line of its own.
+makes one judge tells of `reward.remote.llm.tokens`, and not of `sampler.tokens`, which has its own line.
 """
 
 import ast

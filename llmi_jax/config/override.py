@@ -69,7 +69,7 @@ def typed(key: str, text: str, old: Any) -> Any:
       f'config.{key} is {text!r}; it must be {_article(type(old).__name__)}, such as {old!r}.'
     )
   kinds = {type(item) for item in old} if isinstance(old, tuple) else set()
-  if len(kinds) == 1 and any(type(item) not in kinds for item in value):
+  if len(kinds) == 1 and isinstance(value, tuple) and any(type(item) not in kinds for item in value):
     raise ConfigError(
       f'config.{key} is {text!r}; it must be a tuple of {kinds.pop().__name__}, such as {old!r}.'
     )
