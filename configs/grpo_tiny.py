@@ -15,6 +15,7 @@ def get_config(arg=None):
   config = ConfigDict()
   config.seed = 0  # of everything random; equal ones give equal runs
   config.steps = 120  # updates
+  config.epochs = 0  # passes over the training tasks, which set the steps; 0: as many steps as said
   config.unusable = 5  # steps in a row without a usable sample, after which the run ends
 
   # How processes find each other and what their devices make up; see docs/pods.md.
@@ -27,9 +28,11 @@ def get_config(arg=None):
   config.mesh.fsdp = 1  # 0: whatever devices the others leave
   config.mesh.tensor = 1  # devices that share every matrix
   config.mesh.expert = 1  # devices that share the experts
+  config.mesh.sequence = False  # while it learns, `tensor` cuts tokens too, where nothing else is cut
 
   config.policy = ConfigDict()
   config.policy.path = 'builtin:tiny'  # a Hugging Face folder, or the policy that comes with the package
+  config.policy.form = ''  # in its place a small one with experts (experts) or eyes (seeing)
   config.policy.rebuild = 0  # steps of supervised warm start to repeat first; the shipped policy had 2400
   config.policy.unroll = True  # layers one by one instead of scanned: faster on CPU
   config.policy.compute = 'float32'  # of updates: float32 or bfloat16; what is trained stays float32
@@ -58,7 +61,10 @@ def get_config(arg=None):
   config.sampler = ConfigDict()
   config.sampler.temperature = 1.0  # of sampling; 1 is the policy itself
   config.sampler.tokens = 160  # longest response
+  config.sampler.compute = 'float32'  # of generation: float32 or bfloat16
+  config.sampler.cache = 'float32'  # of keys and values
   config.sampler.chunk = 16  # tokens per row between two looks at what has ended
+  config.sampler.rows = 0  # responses that are written at once; 0: all of a step
 
   config.loss = ConfigDict()
   config.loss.advantage = 'grpo'  # grpo, dr_grpo or rloo
@@ -134,6 +140,7 @@ def get_config(arg=None):
   config.tools.code.tight = False  # cut to what is drawn: a second pass of drawing
 
   config.eval = ConfigDict()
+  config.eval.tasks = 0  # the first so many; 0: all
   config.eval.samples = 4  # per task
   config.eval.batch = 100  # tasks rolled out together
   config.eval.every = 0  # steps; 0: only before the first and after the last

@@ -14,6 +14,7 @@ import asyncio
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,8 @@ from llmi_jax import (
   audience,
   budget,
   closing,
+  course,
+  forms,
   front,
   judging,
   metrics,
@@ -43,7 +46,6 @@ from llmi_jax.core.errors import ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
-from llmi_jax.programs import generation
 from llmi_jax.rewards.presets import Preset
 from llmi_jax.rollout.accord import Accord, Stopped
 from llmi_jax.rollout.device import Device
@@ -81,6 +83,7 @@ def main(config: wiring.Config) -> None:
 
 def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   """The same, with the folder given."""
+  course.settle(config)
   check_workdir(workdir, config)
   updating.geometry(config, config.distributed.processes).check()
   audience.trackers(config)
@@ -128,6 +131,8 @@ def _train(config: wiring.Config, workdir: pathlib.Path, told: Told) -> None:
 def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
   """Makes the policy in the work folder, if the config asks for it and it is not there yet."""
   folder = workdir / 'policy'
+  if config.policy.form and not folder.exists():
+    forms.make(folder, config.policy.form, seed=config.seed)
   if config.policy.rebuild and not folder.exists():
     rebuild.make(folder, config.policy.rebuild, seed=config.seed)
 
@@ -157,10 +162,10 @@ def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -
       f'Process {different[0]} has another config than process {accord.process}; start all with the same '
       'values but for config.distributed.process.'
     )
-  if config.policy.rebuild:
+  if config.policy.rebuild or config.policy.form:
     raise ConfigError(
-      'config.policy.rebuild makes a policy in one process; make it first (python -m llmi_jax.rebuild '
-      '--out=DIR) and set config.policy.path=DIR and config.policy.rebuild=0.'
+      'config.policy.rebuild and config.policy.form make a policy in one process; run it alone first, set '
+      "config.policy.path to the folder policy of its work folder, and leave both keys at 0 and ''."
     )
 
 
@@ -193,7 +198,7 @@ async def run_together(
   geometry = updating.geometry(config, accord.processes, layouts.shards)
   geometry.check()
   told.screen.say(geometry.line())
-  train_tasks, eval_tasks = wiring.load_tasks(config.data.train), wiring.load_tasks(config.data.eval)
+  train_tasks, eval_tasks = course.tasks(config)
   rebuild_policy(config, workdir)
   source = wiring.policy_source(config, workdir)
   policy = wiring.load_policy(source, config.prompt.pixels, layouts.train)
@@ -223,7 +228,7 @@ async def run_together(
       dispatcher = toolbox.dispatcher(registry, config.tools, journal, cache, config.seed, accord.processes)
       roller = Roller(
         device,
-        wiring.engine(policy, config, config.data.prompts, config.data.samples, layouts.rollout, accord),
+        course.engine(config, policy, layouts.rollout, accord),
         wiring.language(policy, registry, config.prompt),
         wiring.scoring(dispatcher, chosen, bench, config.seed),
         config.seed,
@@ -247,6 +252,7 @@ async def run_together(
         eval_tasks,
         chosen,
         watch,
+        journal.trim,
         seen,
         layouts,
       )
@@ -278,6 +284,7 @@ def make_run(
   eval_tasks: list[Task],
   chosen: Preset,
   watch: Watch,
+  forget: Callable[[int], None],
   seen: Audience,
   layouts: pods.Layouts = pods.ALONE,
 ) -> Run:
@@ -310,7 +317,7 @@ def make_run(
     eval_tasks=eval_tasks,
     roller=roller,
     update=updating.updater(config, policy, reference, layouts.train),
-    view=generation.viewer(wiring.split(policy, config)[1], config=policy.config, layout=layouts.rollout),
+    view=course.viewer(config, policy, layouts.rollout),
     checkpoints=saved,
     writer=writer,
     meta={'seed': config.seed},
@@ -318,6 +325,7 @@ def make_run(
     tools=names,
     stop=stop,
     watch=watch,
+    forget=forget,
     audience=seen,
   )
 

@@ -4,9 +4,10 @@ import asyncio
 import collections
 import pathlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from jax import Array
 
 from llmi_jax import compilation
 from llmi_jax.painter import flow, words
@@ -48,9 +49,11 @@ class Painting:
     self._device = device
     self._vocabulary = loaded.vocabulary
     self._batch = batch
-    self._program = compilation.jit(
-      'paint', lambda params, captions, seeds: flow.paint(params, loaded.shape, captions, seeds)
-    )
+
+    def paint(params: Any, captions: Array, seeds: Array) -> Array:
+      return flow.paint(params, loaded.shape, captions, seeds)
+
+    self._program = compilation.jit('paint', paint)
     self._params = loaded.params
     self._wishes: collections.deque[_Wish] = collections.deque()
 

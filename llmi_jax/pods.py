@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from llmi_jax.core.errors import ConfigError
-from llmi_jax.models.sharding import MESH_AXES, ROLLOUT, TRAIN, Layout, make_mesh
+from llmi_jax.models.sharding import MESH_AXES, ROLLOUT, SEQUENCE, TRAIN, Layout, make_mesh
 
 # A ConfigDict; its values' types are only known to its file, so checkers must not guess.
 Config = Any
@@ -156,5 +156,5 @@ def layouts(config: Config, devices: Sequence[Any], processes: int) -> Layouts:
   made = mesh(config, devices)
   if made is None:
     return ALONE
-  train, rollout = Layout(made, TRAIN), Layout(made, ROLLOUT)
+  train, rollout = Layout(made, SEQUENCE if config.sequence else TRAIN), Layout(made, ROLLOUT)
   return Layouts(train, rollout, train.size('batch') // processes)

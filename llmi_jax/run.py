@@ -111,6 +111,7 @@ class Run:
     tools: names of the configured tools.
     stop: set when the run is asked to end.
     watch: looks for signs that the policy games its reward.
+    forget: drops the kept replies of steps before the one that it is told.
     audience: who is told of it.
   """
 
@@ -128,6 +129,7 @@ class Run:
   tools: tuple[str, ...]
   stop: asyncio.Event
   watch: Callable[[int, Sequence[audit.Sample]], dict[str, float]]
+  forget: Callable[[int], None]
   audience: Audience
 
   @property

@@ -230,9 +230,11 @@ def check(unused: int, scalars: dict[str, float], settings: Settings) -> None:
 
 
 async def save(run: Run, state: TrainState, clock: Clock) -> None:
-  """Starts a checkpoint of a whole step."""
+  """Starts a checkpoint of a whole step; replies that no newest step would ask for again are dropped."""
   work = lambda: run.checkpoints.save(int(state.step), state, run.meta | clock.meta())
   await agreed(run, state, clock, work)
+  if newest := run.checkpoints.newest():
+    await asyncio.to_thread(run.forget, newest[0])
 
 
 async def leave(run: Run, state: TrainState, clock: Clock) -> NoReturn:

@@ -20,8 +20,6 @@ from llmi_jax.terminal.geometry import Geometry
 from llmi_jax.update.loss import Goal, Policy
 from llmi_jax.wiring import Config
 
-DTYPES = {'float32': None, 'bfloat16': jnp.bfloat16}
-
 
 def surrogate(config: Config) -> Surrogate:
   """The policy loss."""
@@ -108,16 +106,16 @@ def learner(config: Config, policy: wiring.Policy, layout: Layout | None = None)
     ConfigError: a name is unknown.
   """
   chosen = config.policy
-  for name, known in (('compute', tuple(DTYPES)), ('remat', ('none', 'full', 'dots', 'attention'))):
-    if chosen[name] not in known:
-      raise ConfigError(f'policy.{name} is {chosen[name]!r}; known are {", ".join(known)}.')
+  known = ('none', 'full', 'dots', 'attention')
+  if chosen.remat not in known:
+    raise ConfigError(f'config.policy.remat is {chosen.remat!r}; known are {", ".join(known)}.')
   return learning.learner(
     policy.config,
     unroll=chosen.unroll,
     remat=chosen.remat,
-    experts=wiring.experts_kind(),
+    experts=wiring.experts_kind(layout),
     layout=layout,
-    dtype=DTYPES[chosen.compute],
+    dtype=wiring.dtype(config, 'policy.compute'),
     share=chosen.share_prompts,
   )
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -51,6 +52,7 @@ from llmi_jax.weights import load
 # A ConfigDict; its values' types are only known to its file, so checkers must not guess.
 Config = Any
 ASSETS = pathlib.Path(__file__).parent / 'assets'
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +88,9 @@ def policy_folder(path: str) -> pathlib.Path:
 
 
 def policy_source(config: Config, workdir: pathlib.Path) -> str:
-  """Where a run's policy comes from: the configured place, or its own folder if it was rebuilt."""
-  return str(workdir / 'policy') if config.policy.rebuild else config.policy.path
+  """Where a run's policy comes from: the configured place, or its own folder if it was made there."""
+  made = config.policy.rebuild or config.policy.get('form')
+  return str(workdir / 'policy') if made else config.policy.path
 
 
 def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Policy:
@@ -202,6 +205,19 @@ def language(policy: Policy, registry: Registry, config: Config) -> Language:
   )
 
 
+def dtype(config: Config, key: str) -> Any:
+  """The dtype that `key`, such as `policy.compute`, names.
+
+  Raises:
+    ConfigError: it names none.
+  """
+  section, _, name = key.partition('.')
+  chosen = config[section][name]
+  if chosen not in DTYPES:
+    raise ConfigError(f'config.{key} is {chosen!r}; known are {", ".join(DTYPES)}.')
+  return DTYPES[chosen]
+
+
 def engine(
   policy: Policy,
   config: Config,
@@ -220,9 +236,16 @@ def engine(
     layout: mesh and rules of generation; None is one device.
     accord: the processes that share the mesh.
   """
+  sizes = engine_sizes(policy, config, groups, samples, layout.size('batch') if layout else 1)
+  model = generation.sampler(policy.config, sizes, experts=experts_kind(layout), layout=layout)
+  agree = accord.agree if accord else rounds.alone
+  return Engine(model, sizes, generation.places(layout), agree)
+
+
+def engine_sizes(policy: Policy, config: Config, groups: int, samples: int, shards: int) -> EngineConfig:
+  """The static sizes of `engine`."""
   shape, tokenizer = policy.config, policy.tokenizer
-  shards = layout.size('batch') if layout else 1
-  sizes = EngineConfig(
+  return EngineConfig(
     # Every shard has rows for whole prompts, though some may stay empty.
     rows=-(-groups // shards) * shards * samples,
     samples=samples,
@@ -234,16 +257,16 @@ def engine(
     stops=tokenizer.stop_ids,
     banned=banned_ids(policy),
     sampling=Sampling(config.sampler.temperature),
+    dtype=dtype(config, 'sampler.compute'),
+    cache=dtype(config, 'sampler.cache'),
     shards=shards,
   )
-  model = generation.sampler(shape, sizes, experts=experts_kind(), layout=layout)
-  agree = accord.agree if accord else rounds.alone
-  return Engine(model, sizes, generation.places(layout), agree)
 
 
-def experts_kind() -> grouped.Kind:
-  """How experts are multiplied on this process's devices."""
-  return grouped.kind_for(jax.devices()[0].platform)
+def experts_kind(layout: Layout | None = None) -> grouped.Kind:
+  """How experts are multiplied on the devices of a mesh; without one, on this process's."""
+  device = jax.devices()[0] if layout is None else layout.mesh.devices.flat[0]  # pyright: ignore
+  return grouped.kind_for(device.platform)
 
 
 def sight(policy: Policy) -> Sight:

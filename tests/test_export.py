@@ -64,6 +64,7 @@ def adapted(tmp_path_factory):
   return workdir
 
 
+@pytest.mark.slow
 def test_adapters_are_trained_alone(adapted):
   summary = json.loads((adapted / 'summary.json').read_text())
   lines = [json.loads(line) for line in (adapted / 'metrics.jsonl').read_text().splitlines()]
@@ -93,6 +94,7 @@ def test_it_goes_on_from_a_checkpoint_to_the_same_bits(adapted):
   assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_transformers_generates_from_the_export_and_peft_from_the_adapter(adapted, tmp_path):
   import torch
   from transformers import AutoModelForCausalLM, AutoTokenizer

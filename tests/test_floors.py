@@ -18,7 +18,9 @@ FLOORS = {
   **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
-  **dict.fromkeys(('audience', 'claim', 'speaking', 'sweeping', 'updating'), 8),  # likewise, over these
+  **dict.fromkeys(
+    ('audience', 'claim', 'course', 'forms', 'speaking', 'sweeping', 'updating'), 8
+  ),  # over these
   **dict.fromkeys(('answering', 'benches', 'budget', 'crews'), 9),  # likewise, for answers and evaluation
   **dict.fromkeys(('closing', 'scaling'), 10),  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),

@@ -214,7 +214,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(short, tmp_
   assert 'Traceback' not in done.stderr
 
 
-@pytest.mark.parametrize('name', ['cat.html', 'cat.md'])
+@pytest.mark.parametrize('name', [pytest.param('cat.html', marks=pytest.mark.slow), 'cat.md'])
 def test_generate_answers_a_prompt_that_is_in_no_split(trained, tmp_path, name):
   command = [sys.executable, '-m', 'llmi_jax.generate', f'--policy={trained}', f'--out={tmp_path / name}']
   prompt = '--prompt=Show a curious owl in real life, with one picture.'

@@ -101,6 +101,10 @@ class Checkpoints:
     found = self._folder.glob(f'step=*/{manifest.NAME}')
     return sorted(step for path in found if (step := _step(path.parent)) is not None)
 
+  def newest(self) -> list[int]:
+    """Published steps that stay for being new, oldest first."""
+    return self.steps()[-self._keep :]
+
   def save(self, step: int, state: Any, meta: Mapping[str, Any]) -> None:
     """Starts to save; returns once `state` may be changed or donated. To be called on the device thread.
 
@@ -328,7 +332,7 @@ class Checkpoints:
     """
     steps = self.steps()
     best = [step for step in self._ranking() if step in steps][: self._best]
-    wanted = {*steps[-self._keep :], *best}
+    wanted = {*self.newest(), *best}
     for path in self._folder.glob('step=*'):
       aside = path.name.endswith(_DAMAGED) and _number(path) > whole
       if _step(path) not in wanted and not aside:

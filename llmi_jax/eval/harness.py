@@ -192,4 +192,4 @@ def write(
   benchmark.finish(folder, judged(store))
   streams.text(folder / MARKDOWN, [table.markdown(found)])
   streams.text(folder / CSV, [table.comma_separated(found)])
-  return page.build(folder, store, found, title)
+  return page.build(folder, store, found, title, benchmark.apart)

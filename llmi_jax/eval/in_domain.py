@@ -84,6 +84,7 @@ class InDomain:
   text: float = 1.4
   tag: float = 0.6
   name: str = 'in_domain'
+  apart: bool = False
 
   def records(self) -> Iterator[Record | Fault]:
     for found in tasks.each(self.path, self.split):

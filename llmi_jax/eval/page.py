@@ -1,7 +1,8 @@
 """An evaluation as pages: tables, and every answer with what was said about it, pictures in place.
 
 `report.html` holds the tables, and the items where they are few; where they are many, they stand on pages
-beside it. Every page loads nothing from anywhere (see `report/shell`) and stays within a bound.
+beside it, or each on a page of its own. Every page loads nothing from anywhere (see `report/shell`) and
+stays within a bound.
 """
 
 import dataclasses
@@ -58,8 +59,17 @@ def pictures(record: Record, answered: Answered) -> list[Image]:
   return [*record.task.input_images, *(p.image for answer in answers for p in answer.pictures)]
 
 
-def build(folder: pathlib.Path, store: Store, tables: Sequence[Table], title: str) -> pathlib.Path:
+def build(
+  folder: pathlib.Path, store: Store, tables: Sequence[Table], title: str, apart: bool = False
+) -> pathlib.Path:
   """Writes the pages; returns the first.
+
+  Args:
+    folder: where.
+    store: what was judged, and what is shown of it.
+    tables: of the first page.
+    title: of all.
+    apart: whether every item also has a page of its own, `items/NUMBER.html`.
 
   Raises:
     StorageError: they cannot be written.
@@ -69,16 +79,23 @@ def build(folder: pathlib.Path, store: Store, tables: Sequence[Table], title: st
   for number, group in enumerate(_groups(store.shown(Shown))):
     album = Pictures(lambda ref: store.thumbnail(ref.sha256), BUDGET, linked=False)
     cards = [_card(judged, one, album) for judged, one in group]
+    if apart:
+      for i, card in enumerate(cards, number * EACH + 1):
+        _write_items(folder / 'items' / f'{i:04d}.html', title, [card], f'../{NAME}')
     if count <= EACH:
       items = cards
     else:
       name = f'items-{number + 1:04d}.html'
-      body = _render('items.html', title=title, cards=cards, back=NAME)
-      write_atomically(folder / name, shell.page(f'{title}, items', body).encode())
+      _write_items(folder / name, title, cards, NAME)
       links.append((name, group[0][0].id, group[-1][0].id))
   body = _render('evaluation.html', title=title, tables=tables, links=links, cards=items)
   write_atomically(folder / NAME, shell.page(title, body).encode())
   return folder / NAME
+
+
+def _write_items(path: pathlib.Path, title: str, cards: Sequence[dict[str, Any]], back: str) -> None:
+  body = _render('items.html', title=title, cards=cards, back=back)
+  write_atomically(path, shell.page(f'{title}, items', body).encode())
 
 
 def _groups(items: Iterable[tuple[Judged, Shown]]) -> Iterator[list[tuple[Judged, Shown]]]:

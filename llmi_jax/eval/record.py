@@ -125,6 +125,11 @@ class Benchmark(Protocol):
   @property
   def mode(self) -> Mode: ...
 
+  @property
+  def apart(self) -> bool:
+    """Whether every item has an HTML file of its own besides."""
+    ...
+
   def records(self) -> Iterator[Record | Fault]:
     """Its items in the file's order, one at a time."""
     ...

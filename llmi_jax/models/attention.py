@@ -4,8 +4,8 @@ Parts are merged exactly by their log-sum-exp, which equals one softmax over the
 runs in float32 or wider.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from llmi_jax.models.linear import wide
 
 # Finite, so that a row without any live key stays finite (0·∞ would poison gradients).
 MASKED = -1e30
+# Logits of a layer that a device holds at once: a gibibyte in float32. A row of 24,576 tokens and 32 heads
+# would have 72 of them.
+HELD = 1 << 28
 
 
 class Rows(NamedTuple):
@@ -48,7 +51,7 @@ class Part(NamedTuple):
   """Keys and values that queries read.
 
   Attributes:
-    k: [X, K, S, H].
+    k: [X, K, S, H]; its dtype is that of the products.
     v: as k.
     mask: bool, broadcastable to [X, R, T, S], R rows per set.
     rows: which rows read which set; None where rows are X groups of B/X neighbours.
@@ -81,6 +84,45 @@ def attend(q: Array, parts: Sequence[Part]) -> Array:
   return jnp.divide(out, jnp.expand_dims(total, -1)).astype(q.dtype)
 
 
+def in_stretches(read: Callable[[Array, Array, Any], Array], q: Array, kept: Any, size: int) -> Array:
+  """Attention by stretches of queries, so that logits of one are held at a time, backwards too.
+
+  Args:
+    read: (q [B, N, C, H], their places [C], `kept`) → [B, N, C, H].
+    q: [B, N, T, H].
+    kept: tree of keys and values.
+    size: C; see `stretch`. All queries are read at once if it is T or more.
+  """
+  t = q.shape[2]
+  if size >= t:
+    return read(q, jnp.arange(t), kept)
+  pieces = -(-t // size)
+  padded = jnp.pad(q, ((0, 0), (0, 0), (0, pieces * size - t), (0, 0)))
+  padded = jnp.moveaxis(padded.reshape(*q.shape[:2], pieces, size, q.shape[3]), 2, 0)
+  # Gradients of keys and values add up over stretches, which must not happen in bf16.
+  held = jax.tree.map(lambda x: x.astype(wide(x.dtype)), kept)
+
+  def one(inputs: tuple[Array, Array]) -> Array:
+    return read(*inputs, jax.tree.map(lambda x, like: x.astype(like.dtype), held, kept))
+
+  places = jnp.arange(pieces * size).reshape(pieces, size)
+  out = jnp.moveaxis(jax.lax.map(jax.checkpoint(one), (padded, places)), 0, 2)
+  return out.reshape(*q.shape[:2], pieces * size, q.shape[3])[:, :, :t]
+
+
+def stretch(rows: int, heads: int, keys: int, most: int = HELD) -> int:
+  """Queries of a stretch: a power of two, 8 or more, of which a device holds about `most` logits.
+
+  Args:
+    rows: on a device.
+    heads: on a device.
+    keys: that a query reads.
+    most: logits.
+  """
+  wanted = max(8, most // max(1, rows * heads * keys))
+  return 1 << (wanted.bit_length() - 1)
+
+
 def _read(q: Array, part: Part) -> tuple[Array, ...]:
   """One part's unnormalised output [B, N, T, H], largest logit and sum of exponentials [B, N, T].
 
@@ -93,7 +135,7 @@ def _read(q: Array, part: Part) -> tuple[Array, ...]:
   groups, kv_heads, slots, _ = part.k.shape
   rows, heads = b // groups, n // kv_heads
   folded = q.reshape(groups, rows, kv_heads, heads, t, h).transpose(0, 2, 1, 3, 4, 5)
-  folded = folded.reshape(groups, kv_heads, rows * heads * t, h)
+  folded = folded.reshape(groups, kv_heads, rows * heads * t, h).astype(part.k.dtype)
   logits = jnp.einsum('XKTH,XKSH->XKTS', folded, part.k, preferred_element_type=wide(q.dtype))
   logits = logits.reshape(groups, kv_heads, rows, heads, t, slots) * h**-0.5
   logits = jnp.where(part.mask[:, None, :, None], logits, MASKED)

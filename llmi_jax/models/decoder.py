@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 from llmi_jax.models import cache as caches
 from llmi_jax.models import grouped, rope
-from llmi_jax.models.attention import Part, attend
+from llmi_jax.models.attention import Part, attend, in_stretches, stretch
 from llmi_jax.models.blocks import Block, feed_forward, output, qkv, rms_norm
 from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
@@ -174,30 +174,48 @@ def forward(
     routings = []
   else:
     prefix = cache.prefix if cache is not None else None
-    layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout)
+    size = _stretch(tokens, prefix, config, layout)
+    layer = _layer(lengths, prefix, tokens.shape[1], project, finish, layout, size)
     x, kept, routings = _run(model, x, prefix, layer, config, unroll, remat, choices)
   return rms_norm(x, model.norm[...], config.norm_eps), kept, _diagnostics(routings)
 
 
-def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layout):
+def _stretch(tokens: Array, prefix: Prefix | None, config: DecoderConfig, layout: Layout | None) -> int:
+  """Queries whose logits are held at once."""
+  rows, keys = tokens.shape
+  if prefix is not None:
+    keys += jax.tree.leaves(prefix.kv)[0].shape[-2]
+  batch, heads = (layout.size('batch'), layout.size('heads')) if layout else (1, 1)
+  return stretch(-(-rows // batch), config.heads // heads, keys)
+
+
+def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layout, size: int):
   """One layer as a function of (x, block, the prefix's KV, window), with what attention may read."""
   index = jnp.arange(t)
-  distance = (index[:, None] - index[None])[None, None]
-  own = (distance >= 0) & (index[None] < lengths[:, None])[:, None, None]
+  live = (index[None] < lengths[:, None])[:, None, None]
 
   def reachable(mask, distance, window):
     return mask if window is None else mask & (distance < window)
 
   def layer(x, block, shared, window, choice):
     q, k, v = project(block, x)
-    parts = [Part(k, v, reachable(own, distance, window))]
-    if prefix is not None:
-      slots = shared.k.shape[2]
-      before = (
-        prefix.length[:, None, None, None] + index[None, None, :, None] - jnp.arange(slots)[None, None, None]
-      )
-      parts.insert(0, Part(shared.k, shared.v, reachable(_stored(prefix, slots), before, window)))
-    attended = checkpoint_name(attend(q, parts), 'attended')
+
+    def read(q, places, kept):
+      """Queries at these places of their rows."""
+      own, shared = kept
+      distance = (places[:, None] - index[None])[None, None]
+      parts = [Part(own.k, own.v, reachable((distance >= 0) & live, distance, window))]
+      if prefix is not None:
+        slots = shared.k.shape[2]
+        before = (
+          prefix.length[:, None, None, None]
+          + places[None, None, :, None]
+          - jnp.arange(slots)[None, None, None]
+        )
+        parts.insert(0, Part(shared.k, shared.v, reachable(_stored(prefix, slots), before, window)))
+      return attend(q, parts)
+
+    attended = checkpoint_name(in_stretches(read, q, (KV(k, v), shared), size), 'attended')
     x = output(block, x, attended)
     x, routing = finish(block, x, choice=choice)
     return constrain(x, layout, 'batch', 'tokens', None), (KV(k, v), routing)

@@ -66,9 +66,8 @@ def sampler(
 
   def storage(rows, slots):
     shape = (rows, config.kv_heads, slots, config.head_dim)
-    return tuple(
-      KV(jnp.zeros(shape, sizes.dtype), jnp.zeros(shape, sizes.dtype)) for _ in range(config.layers)
-    )
+    dtype = sizes.cache or sizes.dtype
+    return tuple(KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.layers))
 
   see = partial(decoder.see, config=config) if config.vision is not None else None
   return Model(prefill, decode, decoder.unembed, storage, see)

@@ -32,6 +32,7 @@ class EngineConfig:
     first_bucket: least slots of prompts and of responses; more are doubled as they are needed.
     sampling: how tokens are drawn.
     dtype: of hidden states.
+    cache: dtype of keys and values; None for that of hidden states.
     shards: J, pieces of the mesh's data axes.
   """
 
@@ -50,6 +51,7 @@ class EngineConfig:
   first_bucket: int = 128
   sampling: Sampling = Sampling()
   dtype: Any = jnp.float32
+  cache: Any = None
   shards: int = 1
 
   @property

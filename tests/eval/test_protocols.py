@@ -47,6 +47,10 @@ def test_a_protocol_is_judged_written_and_shown(tmp_path, name, mode):
   rows = list(csv.DictReader((tmp_path / harness.CSV).open()))
   assert len(rows) == sum(len(table.figures) for table in tables)
   assert (tmp_path / harness.MARKDOWN).read_text().startswith('## ')
+  alone = sorted((tmp_path / 'items').glob('*.html'))
+  assert len(alone) == (len(items) if benchmark.apart else 0) and benchmark.apart == (name == 'llmi_bench')
+  for path, item in zip(alone, items):
+    assert item.id in path.read_text()
   # The same command again: nobody is asked, and the table is the same.
   again = judged(benchmark, answers, tmp_path, Grader())
   assert again[3] == [] and again[0] == items and again[1] == tables

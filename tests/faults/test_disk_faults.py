@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import disk
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 EVERY = 9  # operations between two that fail; all of them are asked elsewhere, by the kill images
 

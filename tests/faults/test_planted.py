@@ -5,7 +5,7 @@ import pytest
 from tests.faults import disk
 from tests.faults.test_kill_images import check
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 # Where a fault lies: in the run that is killed, or in the one that goes on.
 WRITING = ('files_unsynced', 'folders_unsynced', 'manifest_first', 'pruned_first', 'used_first')

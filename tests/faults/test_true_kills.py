@@ -10,7 +10,7 @@ import pytest
 from tests.faults import disk
 from tests.faults.workers import Worker
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 
 KILLS = 10
 

@@ -142,7 +142,7 @@ class World:
       names = tuple(spec.name for spec in self.registry.specs)
       run = main.make_run(
         self.config, folder, policy, None, roller, saved, writer, names, stop,
-        train, held, chosen, lambda step, trajectories: {}, seen,
+        train, held, chosen, lambda step, trajectories: {}, journal.trim, seen,
       )  # fmt: skip
       self.parts.setdefault('update', run.update)
       self.parts.setdefault('view', run.view)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax.models import decoder, sharding
+from llmi_jax.models import attention, decoder, sharding
 from llmi_jax.models.cache import Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig, Experts
 from llmi_jax.models.decoder import Decoder
@@ -133,6 +133,34 @@ def test_remat_and_unrolling_change_nothing(config, forms):
   for options in forms:
     found = jax.jit(lambda m, o=tuple(options.items()): jax.grad(value)(m, **dict(o)))(model)
     assert _distance(found, wanted) < 1e-5, options
+
+
+@pytest.mark.parametrize(('config', 'remat'), [(DENSE, 'full'), (MIXED, 'none')], ids=['dense', 'mixed'])
+def test_attention_in_stretches_changes_nothing(config, remat, monkeypatch):
+  model, tokens = _model(config), _tokens(2, config)
+  lengths, positions = jnp.array([LENGTH, 6], jnp.int32), jnp.broadcast_to(jnp.arange(LENGTH), (2, LENGTH))
+
+  def value(model):
+    """Two prompts, and two rows behind each."""
+    options = {'config': config, 'remat': remat}
+    asked, kv, _ = decoder.forward(model, tokens, positions, lengths, **options)
+    both = jnp.repeat(tokens, 2, 0)[:, ::-1]
+    after = jnp.repeat(lengths, 2)[:, None] + jnp.repeat(positions, 2, 0)
+    ends = jnp.array([LENGTH, 3, 6, 1], jnp.int32)
+    answered = decoder.forward(model, both, after, ends, Cache(Prefix(kv, lengths)), **options)[0]
+    live = (jnp.arange(LENGTH)[None] < ends[:, None])[..., None]
+    return jnp.sum(asked[:, :6] ** 2) + jnp.sum(jnp.where(live, answered, 0) ** 2)
+
+  wanted, grads = jax.jit(jax.value_and_grad(value))(model)
+  monkeypatch.setattr(decoder, 'stretch', lambda *_: 4)
+  got, found = jax.jit(jax.value_and_grad(lambda model: value(model)))(model)
+  np.testing.assert_allclose(got, wanted, rtol=1e-6)
+  assert _distance(found, grads) < 1e-5
+
+
+def test_a_stretch_holds_few_logits():
+  assert [attention.stretch(8, 32, keys) for keys in (24_576, 32_768, 368)] == [32, 32, 2048]
+  assert attention.stretch(256, 32, 32_768) == 8 and attention.stretch(1, 1, 1, most=100) == 64
 
 
 def test_experts_multiplied_in_either_form_agree():

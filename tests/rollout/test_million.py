@@ -16,6 +16,7 @@ from llmi_jax.models.decoder import Decoder
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
+from llmi_jax.tools.registry import Context
 
 CONFIG = str(pathlib.Path(__file__).resolve().parents[2] / 'configs' / 'grpo_tiny.py')
 PROMPTS, SAMPLES, LENGTH = 16, 8, 256
@@ -51,7 +52,7 @@ def test_a_million_tokens_leave_nothing_behind():
   config = front.read(CONFIG, [f'--config.sampler.tokens={LENGTH}'])
   policy, tasks = small_policy(), generate.tasks('train')
   taken, compiled = [], []
-  note = lambda event, seconds, **_: compiled.append(seconds) if event == COMPILATION else None
+  note = lambda event, _, fun_name='', **__: compiled.append(fun_name) if event == COMPILATION else None
   jax.monitoring.register_event_duration_secs_listener(note)
 
   async def main():
@@ -70,6 +71,11 @@ def test_a_million_tokens_leave_nothing_behind():
           LENGTH,
           wiring.sight(policy),
         )
+        painter = registry.get('diffusion')
+        assert painter
+        await painter.call(
+          {'prompt': 'a red apple'}, Context()
+        )  # so that its program is there from the start
         params = await device.run(jax.jit(decoder.decode_view), policy.model)
         step = 0
         while engine.counts.tokens < 1_000_000:
@@ -77,8 +83,8 @@ def test_a_million_tokens_leave_nothing_behind():
           await rollout(roller, params, chosen, SAMPLES, step, 'train', Timeline())
           step += 1
           gc.collect()
-          taken.append((engine.counts.tokens, resident(), len(compiled), len(asyncio.all_tasks())))
-          taken[-1] += (len(jax.live_arrays()),)
+          known = len(compiled), len(asyncio.all_tasks()), len(jax.live_arrays())
+          taken.append((engine.counts.tokens, resident(), *known))
         return asyncio.all_tasks()
     finally:
       device.close()
@@ -86,5 +92,6 @@ def test_a_million_tokens_leave_nothing_behind():
   asyncio.run(main())
   early = next(i for i, one in enumerate(taken) if one[0] > 300_000)
   first, last = taken[early], taken[-1]
-  assert last[2:] == first[2:], (first, last)  # programs, open tasks, arrays on the device
+  assert compiled[first[2] :] == []
+  assert last[3:] == first[3:], (first, last)  # open tasks, arrays on the device
   assert last[1] - first[1] < 16 << 20, (first, last)

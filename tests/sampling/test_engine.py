@@ -94,6 +94,23 @@ def test_logprobs_equal_a_whole_forward_pass(policy):
     np.testing.assert_allclose(jax.nn.log_softmax(logits / 0.7)[at], sample.logp_sampled, atol=1e-5)
 
 
+@pytest.mark.parametrize('compute', [jnp.float32, jnp.bfloat16])
+def test_keys_and_values_may_be_kept_in_half_the_bytes(policy, compute):
+  _, model, config = policy
+  sizes = dataclasses.replace(SIZES, prefill_tokens=4, dtype=compute, cache=jnp.bfloat16)
+  view, prompts, gaps = decode_view(model, compute), _prompts(3, seed=4), []
+  whole = _run((view, model, config), sizes, prompts, 3)
+  kept = jax.tree.leaves(generation.sampler(config, sizes).storage(1, 4))
+  assert {leaf.dtype for leaf in kept} == {jnp.dtype(jnp.bfloat16)}
+  for (i, _), sample in whole.items():
+    tokens = np.concatenate([prompts[i], sample.tokens])[None]
+    positions = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+    hidden, _, _ = forward(model, jnp.asarray(tokens), positions, jnp.array([tokens.shape[1]]), config=config)
+    logits = np.array(unembed(model, hidden))[0, len(prompts[i]) - 1 : -1]
+    gaps.extend(sample.logp_full - jax.nn.log_softmax(logits)[np.arange(len(sample.tokens)), sample.tokens])
+  assert 1e-5 < np.abs(gaps).max() < 0.1
+
+
 def test_no_banned_token_is_drawn_and_limits_hold(policy):
   banned = tuple(range(2, 150))
   out = _run(policy, dataclasses.replace(SIZES, banned=banned), _prompts(3), 3)

@@ -144,6 +144,7 @@ def test_a_picture_of_a_larger_bucket_stands_beside_small_ones(seeing):
   assert found[0, 0].tokens.tolist() == theirs(seeing[0], one)
 
 
+@pytest.mark.slow
 def test_a_mixture_writes_what_transformers_writes(mixture):
   prompts = [prompt(pieces) for pieces in ('9', '3', '33', '17', '40', '5', '28')]
   found = Ours(mixture)(prompts)

@@ -18,7 +18,7 @@ from llmi_jax.core.errors import SandboxError
 from llmi_jax.services import images
 from llmi_jax.tools.code import code_tool, unfenced
 from llmi_jax.tools.registry import Context, ToolFailure
-from llmi_jax.tools.sandbox import tiers
+from llmi_jax.tools.sandbox import tiers, view
 from llmi_jax.tools.sandbox.host import Figures, Sandbox
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -661,3 +661,22 @@ def test_pictures_of_many_jobs_do_not_mix(box):
   results = box.together(*jobs)
   centres = [images.to_array(result.picture)[72, 100] for result in results]
   assert np.array_equal(np.stack(centres)[:, 0], np.arange(0, 250, 10))
+
+
+@pytest.mark.parametrize('tier', [name for name, _ in tiers.TIERS])
+def test_libraries_below_the_folder_that_jobs_write_to_are_seen(tier, tmp_path, monkeypatch):
+  link = tmp_path / 'packages'
+  link.symlink_to(view._home('matplotlib'))
+  assert link.is_relative_to('/tmp') and view.inside(str(link)) == f'/guest/machine{link}'
+  monkeypatch.setattr(view, '_home', lambda name: str(link))
+  monkeypatch.setattr(tiers, 'TIERS', tuple(one for one in tiers.TIERS if one[0] == tier))
+  with monkeypatch.context() as patch, pytest.raises(SandboxError, match=r'cannot draw|did not start'):
+    patch.setattr(view, 'inside', lambda path: path)
+    Box()
+  opened = Box()
+  try:
+    code = "import scipy.special\nplt.title('\\U0001F9FF')\nplt.plot([1, 2])\nopen('/tmp/a', 'w').close()"
+    drawn = opened(code)
+    assert drawn.error == '' and drawn.picture, drawn
+  finally:
+    opened.close()

@@ -36,6 +36,7 @@ class Isg:
   temperature: float = 0.0
   official: Official | None = None
   name: str = 'isg'
+  apart: bool = False
 
   def records(self) -> Iterator[Record | Fault]:
     return records.read(self.path, self.mode)

@@ -56,6 +56,7 @@ class LlmiBench:
   temperature: float = 0.0
   official: Official | None = None
   name: str = 'llmi_bench'
+  apart: bool = True
 
   def records(self) -> Iterator[Record | Fault]:
     return records.read(self.path, self.mode)

@@ -69,6 +69,7 @@ class Arena:
   temperature: float = 0.0
   official: Official | None = None
   name: str = 'arena'
+  apart: bool = False
 
   def records(self) -> Iterator[Record | Fault]:
     """One per battle, in the records' order; battles about unknown records are named."""

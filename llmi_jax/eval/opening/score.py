@@ -82,6 +82,7 @@ class Score:
   official: Official | None = None
   schema: bool = False
   name: str = 'opening'
+  apart: bool = False
 
   def records(self) -> Iterator[Record | Fault]:
     return records.read(self.path, self.mode, self.hint)

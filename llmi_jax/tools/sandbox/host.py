@@ -102,11 +102,11 @@ class Sandbox:
         reasons.append(f'{name}: {error}')
         continue
       sandbox = cls(name, figures, start, outside, versions, jobs)
-      escaped = await sandbox._escapes()
-      if not escaped:
+      fault = await sandbox._escapes() or await sandbox._draws()
+      if not fault:
         return sandbox
       await sandbox.close()
-      reasons.append(f'{name}: does not hold ({escaped})')
+      reasons.append(f'{name}: {fault}')
     raise SandboxError(
       f'No sandbox holds here ({"; ".join(reasons)}); install one: apt-get install bubblewrap, and let '
       'user namespaces be made, or leave the code tool out.'
@@ -167,13 +167,22 @@ class Sandbox:
       return self._outside
 
   async def _escapes(self) -> str:
-    """What the tier failed to stop, or an empty text."""
+    """What the tier failed to stop, in words, or an empty text."""
     try:
       with probe.canaries() as code:
         result = await self.run(code, deadline=_PROBE_SECONDS)
     except SandboxLost:
       return 'it broke under the escape attempts'
-    return '' if result.text.strip() == probe.HELD else result.text.strip() or result.error
+    held = result.text.strip() == probe.HELD
+    return '' if held else f'does not hold ({result.text.strip() or result.error})'
+
+  async def _draws(self) -> str:
+    """What keeps the tier from drawing, or an empty text."""
+    try:
+      result = await self.run(probe.DRAWING, deadline=_PROBE_SECONDS)
+    except SandboxLost:
+      return 'it broke while drawing'
+    return '' if result.picture else f'cannot draw ({result.error})'
 
   def _judge(self, data: bytes, end: protocol.End, deadline: float) -> Result:
     reply = protocol.Reply.unpack(data) or protocol.Reply()

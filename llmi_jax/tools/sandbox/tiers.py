@@ -57,8 +57,7 @@ def bubblewrap(view: View, settings: str) -> Start:
 def namespaces(view: View, settings: str) -> Start:
   """The launcher inside a wall of our own, which needs no package."""
   wall = {'binds': view.binds, 'links': view.links, 'paths': view.paths, 'settings': settings}
-  outside = dataclasses.replace(view, paths=(view.package, *view.paths))
-  return Start(outside.command('jail', json.dumps(wall)), ENVIRONMENT)
+  return Start(view.outside('jail', json.dumps(wall)), ENVIRONMENT)
 
 
 TIERS: tuple[tuple[str, Callable[[View, str], Start]], ...] = (

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import llmi_jax
 from llmi_jax.core.errors import SandboxError
+from llmi_jax.tools.sandbox.guest import confine
 
 GUEST = '/guest'
 DRAWS_WITH = ('numpy', 'pandas', 'matplotlib', 'scipy', 'seaborn', 'PIL', 'dateutil')
@@ -23,23 +24,42 @@ class View:
   Attributes:
     binds: (path on this machine, path inside).
     links: (target, path inside) for links that this machine has at its top level.
-    python: the interpreter's path inside.
-    paths: `sys.path` inside.
+    python: the interpreter's path on this machine.
+    libraries: folders of `sys.path` on this machine.
     package: the folder on this machine that holds the package.
   """
 
   binds: tuple[tuple[str, str], ...]
   links: tuple[tuple[str, str], ...]
   python: str
-  paths: tuple[str, ...]
+  libraries: tuple[str, ...]
   package: str
 
+  @property
+  def paths(self) -> tuple[str, ...]:
+    """`sys.path` inside."""
+    return (GUEST, *map(inside, self.libraries))
+
   def command(self, module: str, *arguments: str) -> list[str]:
-    """The command line that runs `main` of a guest module."""
-    load = f'from llmi_jax.tools.sandbox.guest.{module} import main'
-    start = f'import sys; sys.path[:] = {list(self.paths)!r}; {load}; main()'
-    # No environment variable, user folder, working folder or site hook has a say in what is imported.
-    return [self.python, '-s', '-S', '-P', '-B', '-c', start, *arguments]
+    """The command line that, inside, runs `main` of a guest module."""
+    return _command(inside(self.python), self.paths, module, *arguments)
+
+  def outside(self, module: str, *arguments: str) -> list[str]:
+    """The command line that does so on this machine."""
+    return _command(self.python, (self.package, *self.libraries), module, *arguments)
+
+
+def inside(path: str) -> str:
+  """Where a path of this machine is shown: where it is, unless jobs write there."""
+  taken = any(pathlib.Path(path).is_relative_to(folder) for folder in (confine.HOME, confine.CONFIG, GUEST))
+  return f'{GUEST}/machine{path}' if taken else path
+
+
+def _command(python: str, paths: Iterable[str], module: str, *arguments: str) -> list[str]:
+  load = f'from llmi_jax.tools.sandbox.guest.{module} import main'
+  start = f'import sys; sys.path[:] = {list(paths)!r}; {load}; main()'
+  # No environment variable, user folder, working folder or site hook has a say in what is imported.
+  return [python, '-s', '-S', '-P', '-B', '-c', start, *arguments]
 
 
 def view() -> View:
@@ -62,10 +82,10 @@ def view() -> View:
   own = ('__init__.py', 'tools/__init__.py', 'tools/sandbox/__init__.py', 'tools/sandbox/guest')
   guest = [(str(package / name), f'{GUEST}/llmi_jax/{name}') for name in own]
   return View(
-    binds=(*((path, path) for path in [*real, *folders]), *guest),
+    binds=(*((path, inside(path)) for path in [*real, *folders]), *guest),
     links=links,
     python=str(python),
-    paths=(GUEST, *_existing([*standard, *packages])),
+    libraries=tuple(_existing([*standard, *packages])),
     package=str(package.parent),
   )
 
