@@ -33,8 +33,9 @@ def openverse():
 
 def keyed_search(provider, key_env, engine=''):
   """`serpapi` (Google Images), `google` (Programmable Search, with the id of an engine) or `brave`."""
-  settings = {'provider': provider, 'key_env': key_env, 'engine': engine, 'limit': limit(8, 30.0, 60)}
-  return ConfigDict(settings)
+  config = ConfigDict({'provider': provider, 'key_env': key_env, 'limit': limit(8, 30.0, 60)})
+  config.engine = engine  # id of a Programmable Search Engine, for google
+  return config
 
 
 def image_api(url, model, key_env='', **wanted):

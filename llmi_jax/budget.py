@@ -1,26 +1,30 @@
 """What of a run takes how much of a device's memory, from shapes alone; and what to ask for less with."""
 
+import json
 import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from llmi_jax import wiring
+from llmi_jax import course, wiring
 from llmi_jax.models import lora
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.decoder import Decoder
+from llmi_jax.models.registry import from_hf
 from llmi_jax.terminal import geometry
 from llmi_jax.terminal.memory import Key
 from llmi_jax.update import state as states
 from llmi_jax.weights import load
 from llmi_jax.wiring import Config
 
-_SIZES = {'float32': 4, 'bfloat16': 2}
+BACKBONES = wiring.ASSETS / 'backbones'
+LEAST = 0.05  # of all memory; what takes less is not worth changing
 
 
-def parts(config: Config, folder: str) -> dict[str, float]:
+def parts(config: Config, path: str) -> dict[str, float]:
   """Bytes on one device, by part. No weights are read.
 
   Parameters and what goes with them are reckoned exactly and shared out evenly over the mesh. What updates
@@ -28,12 +32,12 @@ def parts(config: Config, folder: str) -> dict[str, float]:
 
   Args:
     config: of the run.
-    folder: the policy's.
+    path: of the policy's folder; where there is none, the name of a known backbone does.
 
   Raises:
-    WeightsError: the folder has no config.
+    WeightsError: neither is there.
   """
-  shape = load.read_config(wiring.policy_folder(folder))
+  shape = shape_of(path)
   key = jax.random.key(0)
   model = jax.eval_shape(lambda: Decoder(shape, key))
   chosen = config.policy.lora
@@ -44,25 +48,37 @@ def parts(config: Config, folder: str) -> dict[str, float]:
   params, fixed = lora.split(model, tuple(config.policy.frozen))
   state = jax.eval_shape(partial(states.fresh, optimizer=wiring.optimizer(config)), params)
   whole, shared = _devices(config)
-  compute = _SIZES[config.policy.compute]
+  prompts = course.groups(config)
+  kept = 2 * _width(config, 'sampler.cache') * shape.layers * shape.kv_heads * shape.head_dim
   return {
     'parameters': size(params) / whole,
     'frozen parameters': size(fixed) / whole,
     'gradients': size(params) / whole,
     'moments': size(state.optimizer) / whole,
     'reference policy': count(model) * 2 / whole if config.loss.kl and not chosen.rank else 0,
-    'generating copy': size(model) / shared,
-    'prompt cache': _cache(shape, config.data.prompts * config.prompt.tokens) / whole,
-    'reply cache': _cache(shape, config.data.prompts * config.data.samples * config.sampler.tokens) / whole,
+    'generating copy': count(model) * _width(config, 'sampler.compute') / shared,
+    'prompt cache': prompts * config.prompt.tokens * kept / whole,
+    'reply cache': prompts * config.data.samples * config.sampler.tokens * kept / whole,
     'logits': 2 * 4 * min(config.policy.logits, _tokens(config) * shape.vocab),
-    'activations (about)': _activations(shape, config.policy.remat, _tokens(config)) * compute,
+    'activations (about)': _activations(shape, config.policy.remat, _tokens(config))
+    * _width(config, 'policy.compute'),
   }
+
+
+def shape_of(path: str) -> DecoderConfig:
+  """A policy's shape, from its folder or, where that is not here yet, from those of the known backbones."""
+  folder = wiring.policy_folder(path)
+  known = BACKBONES / f'{folder.name}.json'
+  if not (folder / 'config.json').exists() and known.is_file():
+    return from_hf(json.loads(known.read_text()))
+  return load.read_config(folder)
 
 
 def keys(config: Config, wanted: Mapping[str, float]) -> list[Key]:
   """At most three keys that ask for less, those of the largest parts first."""
   found: list[Key] = []
-  for part, _ in sorted(wanted.items(), key=lambda item: -item[1]):
+  least = LEAST * sum(wanted.values())
+  for part in sorted((part for part in wanted if wanted[part] >= least), key=lambda part: -wanted[part]):
     found += [key for key in _less(config, part) if key.name not in {other.name for other in found}]
   return found[:3]
 
@@ -84,8 +100,9 @@ def _devices(config: Config) -> tuple[int, int]:
   return shared * fsdp, shared
 
 
-def _cache(shape: DecoderConfig, tokens: int) -> float:
-  return 2.0 * 4 * shape.layers * shape.kv_heads * shape.head_dim * tokens
+def _width(config: Config, key: str) -> int:
+  """Bytes of a number in the precision that a key names; one that it does not name is the parameters'."""
+  return jnp.dtype(wiring.dtype(config, key) or jnp.float32).itemsize
 
 
 def _tokens(config: Config) -> int:
@@ -122,14 +139,14 @@ def _less(config: Config, part: str) -> list[Key]:
       made.append(Key('policy.remat', 'full', config.policy.remat))
     return made
   if part in ('reply cache', 'prompt cache'):
-    name, now = (
-      ('samples', config.data.samples) if config.data.samples > 4 else ('prompts', config.data.prompts)
-    )
-    return [Key(f'data.{name}', max(2 if name == 'samples' else 1, now // 2), now)] if now > 1 else []
+    rows, samples = config.sampler.rows, config.data.samples
+    half = (rows or config.data.prompts * samples) // 2
+    return [Key('sampler.rows', half, rows)] if half >= samples else []
   if part == 'moments' and chosen.moments == 'float32':
     return [Key('optimizer.moments', 'bfloat16_first', chosen.moments)]
   if part == 'reference policy':
     return [Key('loss.kl', 0.0, config.loss.kl)]
-  if part in ('parameters', 'gradients', 'moments') and not config.policy.lora.rank:
-    return [Key('policy.lora.rank', 16, 0)]
+  if part in ('parameters', 'gradients', 'moments'):
+    rank = config.policy.lora.rank
+    return [Key('policy.lora.rank', min(16, max(1, rank // 2)) if rank else 16, rank)] if rank != 1 else []
   return []

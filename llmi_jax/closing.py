@@ -64,5 +64,8 @@ def exhausted(config: wiring.Config, workdir: pathlib.Path, said: str) -> str:
     found.setdefault(words, []).append(array.nbytes)
   buffers = [(words, len(sizes), sum(sizes)) for words, sizes in found.items()]
   return memory.exhausted(
-    said.removeprefix('RESOURCE_EXHAUSTED: '), parts, buffers, budget.keys(config, parts)
+    said.removeprefix('RESOURCE_EXHAUSTED: ').removeprefix('Out of memory '),
+    parts,
+    buffers,
+    budget.keys(config, parts),
   )

@@ -19,7 +19,7 @@ def budget(parts: Mapping[str, float]) -> str:
   """Bytes by part, the largest first, as a table with their sum."""
   rows = [*sorted(parts.items(), key=lambda part: -part[1]), ('in all', sum(parts.values()))]
   wide = max(len(name) for name, _ in rows)
-  return '\n'.join(f'{name:<{wide}}  {_gib(size):>12}' for name, size in rows)
+  return '\n'.join(f'{name:<{wide}}  {_gib(size):>12}' for name, size in rows if size)
 
 
 def exhausted(
@@ -37,7 +37,8 @@ def exhausted(
   wanted = ', '.join(f'{name} {_gib(size)}' for name, size in whole if size)
   largest = sorted(buffers, key=lambda buffer: -buffer[2])[:_LARGEST]
   held = ', '.join(f'{count} × {words} {_gib(size)}' for words, count, size in largest) or 'none'
-  mend = ' or '.join(f'--config.{key.name}={key.value} (it is {key.instead_of})' for key in keys[:3])
+  asked = [f'--config.{key.name}={key.value} (it is {key.instead_of})' for key in keys[:3]]
+  mend = ' or '.join(asked or ['more devices: config.mesh.fsdp'])
   return (
     f'Out of memory ({said}); the run wants {wanted}.\nLargest buffers now: {held}.\n'
     f'Ask for less with {mend}.'
@@ -45,4 +46,4 @@ def exhausted(
 
 
 def _gib(size: float) -> str:
-  return f'{size / GIB:.2f} GiB' if size >= GIB / 100 else f'{size / 2**20:.1f} MiB'
+  return f'{size / GIB:.2f} GiB' if size >= GIB / 10 else f'{size / 2**20:.1f} MiB'
