@@ -23,11 +23,11 @@ REQUIRES = [
   'pyarrow>=23.0.1',  # tasks and rollouts as parquet
   'rank-bm25>=0.2.2',  # ranked retrieval for the built-in search
   'rich>=14',  # progress on a terminal
+  'pyyaml>=6',  # configs as text that any reader takes
   'safetensors>=0.8',  # weights without pickle
   'scikit-image>=0.26',  # ships real photographs under free licences
   'scikit-learn>=1.6',  # likewise
   'seaborn>=0.13',  # offered to the code tool
-  'tensorboardX>=2.6',  # TensorBoard events without TensorFlow
   'tokenizers>=0.23',  # byte-level BPE
   'transformers>=5.23,<6',  # tokenizers, chat templates and configs of released models; used without torch
 ]
@@ -37,6 +37,8 @@ EXTRAS = {
   'cuda': ['jax[cuda12]>=0.10'],
   'diffusion': ['torch>=2.6', 'diffusers>=0.42', 'accelerate>=1.15'],  # local image pipelines
   'tfds': ['tensorflow-datasets>=4.9.10'],  # task sets as TFDS builders, read without TensorFlow
+  'trackio': ['trackio>=0.4'],  # a tracker that keeps its data here
+  'wandb': ['wandb>=0.19'],  # a tracker elsewhere
   'serve': ['starlette>=1.0', 'uvicorn>=0.40'],  # tools, chat and viewer over HTTP
   'test': [
     'diffusers>=0.42',  # tiny local pipelines behind the diffusion tool
@@ -47,6 +49,7 @@ EXTRAS = {
     'pytest>=9',
     'ruff>=0.15',  # format and lint
     'segno>=1.6',  # the second implementation of QR codes
+    'tensorboardX>=2.6',  # the second implementation of event files
     'starlette>=1.0',  # the tool and chat servers, tested over real sockets
     'torch>=2.6',  # the second implementation that numbers are compared with
     'uvicorn>=0.40',

@@ -13,7 +13,7 @@ from configs import judges, tools
 def get_config(arg=None):
   del arg
   config = ConfigDict()
-  config.seed = 0
+  config.seed = 0  # of everything random; equal ones give equal runs
   config.steps = 120  # updates
   config.epochs = 0  # passes over the training tasks, which set the steps; 0: as many steps as said
   config.unusable = 5  # steps in a row without a usable sample, after which the run ends
@@ -21,13 +21,13 @@ def get_config(arg=None):
   # How processes find each other and what their devices make up; see docs/pods.md.
   config.distributed = ConfigDict()
   config.distributed.coordinator = ''  # HOST:PORT of process 0; auto: JAX knows; empty: one process
-  config.distributed.processes = 1
+  config.distributed.processes = 1  # how many there are in all
   config.distributed.process = 0  # this one's number
   config.mesh = ConfigDict()
-  config.mesh.replica = 1
+  config.mesh.replica = 1  # copies of all parameters, each with its share of the rows
   config.mesh.fsdp = 1  # 0: whatever devices the others leave
-  config.mesh.tensor = 1
-  config.mesh.expert = 1
+  config.mesh.tensor = 1  # devices that share every matrix
+  config.mesh.expert = 1  # devices that share the experts
   config.mesh.sequence = False  # while it learns, `tensor` cuts tokens too, where nothing else is cut
 
   config.policy = ConfigDict()
@@ -49,7 +49,7 @@ def get_config(arg=None):
 
   config.data = ConfigDict()
   config.data.train = 'builtin:train'  # or a parquet file
-  config.data.eval = 'builtin:test'
+  config.data.eval = 'builtin:test'  # likewise, for evaluations
   config.data.prompts = 8  # prompts per step
   config.data.samples = 8  # rollouts per prompt
 
@@ -59,7 +59,7 @@ def get_config(arg=None):
   config.prompt.pixels = 0  # larger pictures are scaled down to it, for a policy that sees; 0: its own limit
 
   config.sampler = ConfigDict()
-  config.sampler.temperature = 1.0
+  config.sampler.temperature = 1.0  # of sampling; 1 is the policy itself
   config.sampler.tokens = 160  # longest response
   config.sampler.compute = 'float32'  # of generation: float32 or bfloat16
   config.sampler.cache = 'float32'  # of keys and values
@@ -69,8 +69,8 @@ def get_config(arg=None):
   config.loss = ConfigDict()
   config.loss.advantage = 'grpo'  # grpo, dr_grpo or rloo
   config.loss.ratio = 'token'  # token (GRPO), sequence or sequence_token (GSPO)
-  config.loss.clip_low = 0.2
-  config.loss.clip_high = 0.2
+  config.loss.clip_low = 0.2  # how far below 1 a ratio counts
+  config.loss.clip_high = 0.2  # how far above 1
   config.loss.clip_dual = 10.0  # 0 turns dual clipping off
   config.loss.objective = 'clip'  # clip, or cispo: the ratio's weight is clipped, never the gradient
   config.loss.aggregation = 'token_mean'  # or seq_mean_token_mean, seq_mean_token_sum, constant (Dr.GRPO)
@@ -90,14 +90,14 @@ def get_config(arg=None):
   config.loss.replay = False  # later updates of a step use the experts chosen before the first
 
   config.optimizer = ConfigDict()
-  config.optimizer.learning_rate = 3e-4
+  config.optimizer.learning_rate = 3e-4  # highest, right after the warm-up
   config.optimizer.warmup = 5  # updates
   config.optimizer.final = 0.01  # share of the rate at the end
-  config.optimizer.b1 = 0.9
-  config.optimizer.b2 = 0.999
+  config.optimizer.b1 = 0.9  # decay of AdamW's first moments
+  config.optimizer.b2 = 0.999  # of its second
   config.optimizer.moments = 'float32'  # or bfloat16_first: 2 bytes less per parameter
   config.optimizer.updates = 1  # per step, each on its share of the prompts
-  config.optimizer.weight_decay = 0.1
+  config.optimizer.weight_decay = 0.1  # per unit of learning rate
   config.optimizer.clip = 1.0  # global gradient norm
   config.optimizer.prompts = 2  # most per micro-batch; 0: as many as `tokens` allows
   config.optimizer.tokens = 0  # most per micro-batch, padding included; 0: no bound
@@ -105,19 +105,19 @@ def get_config(arg=None):
 
   config.reward = ConfigDict()
   config.reward.preset = 'free'  # free: the values below; paper and released fix all of them down to tag
-  config.reward.rule = 0.2
-  config.reward.llm = 0.5
-  config.reward.mllm = 0.3
+  config.reward.rule = 0.2  # weight of the rule about the number of pictures
+  config.reward.llm = 0.5  # weight of the text judge
+  config.reward.mllm = 0.3  # weight of the picture judge
   config.reward.gate = 'paper'  # paper (visual term only), all or none
   config.reward.no_image = 'paper'  # visual score of an answer without pictures: paper or released
-  config.reward.text = 1.4  # within the text judge's score
-  config.reward.tag = 0.6
+  config.reward.text = 1.4  # weight of the text within the text judge's score
+  config.reward.tag = 0.6  # likewise, of the tags
   config.reward.extra = ConfigDict()  # weights of what is otherwise only logged
-  config.reward.extra.r_tool = 0.0
-  config.reward.extra.hygiene = 0.0
-  config.reward.extra.valid_tag_rate = 0.0
-  config.reward.extra.tool_success = 0.0
-  config.reward.extra.tool_accuracy = 0.0
+  config.reward.extra.r_tool = 0.0  # of required tools being used
+  config.reward.extra.hygiene = 0.0  # of clean prose
+  config.reward.extra.valid_tag_rate = 0.0  # of tags being well formed
+  config.reward.extra.tool_success = 0.0  # of calls giving a picture
+  config.reward.extra.tool_accuracy = 0.0  # of exactly the required tools having succeeded
   config.reward.own = ()  # (file, weight) of terms of your own; see docs/own_term.md
   # Programs that check (offline), models behind addresses (remote), one in this process (local), or a file.
   config.reward.judges = 'offline'
@@ -131,12 +131,12 @@ def get_config(arg=None):
   config.tools.names = ('search', 'code', 'edit', 'diffusion')  # offered, in the prompt's order
   config.tools.diffusion = tools.painter()
   config.tools.code = ConfigDict()
-  config.tools.code.workers = 2
+  config.tools.code.workers = 2  # plots drawn at once
   config.tools.code.seconds = 10.0  # per plot
   config.tools.code.width = 3.2  # inches
-  config.tools.code.height = 2.4
-  config.tools.code.dpi = 60.0
-  config.tools.code.font_size = 7.0
+  config.tools.code.height = 2.4  # inches
+  config.tools.code.dpi = 60.0  # pixels per inch
+  config.tools.code.font_size = 7.0  # points
   config.tools.code.tight = False  # cut to what is drawn: a second pass of drawing
 
   config.eval = ConfigDict()
@@ -144,6 +144,11 @@ def get_config(arg=None):
   config.eval.samples = 4  # per task
   config.eval.batch = 100  # tasks rolled out together
   config.eval.every = 0  # steps; 0: only before the first and after the last
+
+  config.sinks = ConfigDict()
+  config.sinks.names = ('tensorboard', 'trace')  # views of the run: also wandb and trackio, if installed
+  config.sinks.every = 10  # steps between those of which samples are shown; 0: only the first
+  config.sinks.samples = 4  # shown then, of different prompts
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = 20  # steps

@@ -15,12 +15,12 @@ def judge(template, urls=()):
     urls: base URLs such as http://127.0.0.1:8000/v1; several share the load.
   """
   config = ConfigDict()
-  config.urls = tuple(urls)
+  config.urls = tuple(urls)  # base addresses; several share the load; none: this judge is off
   config.model = ''  # empty: the one that the addresses name
   config.key_env = ''  # environment variable that holds the key, if any
-  config.template = template
+  config.template = template  # a name in llmi_jax/judges/templates, or a file
   config.form = 'lines'  # of a verdict: lines, or json for servers that follow a schema
-  config.temperature = 0.5
+  config.temperature = 0.5  # of its sampling
   config.tokens = 1024  # most of a reply
   config.seeded = True  # whether a seed is sent
   config.votes = 1  # per answer; the median counts
@@ -34,7 +34,7 @@ def judge(template, urls=()):
   config.per_minute = 0  # calls; 0 for no limit
   config.seconds = 120.0  # per call with its retries
   config.attempt_seconds = 60.0  # per try
-  config.attempts = 4
+  config.attempts = 4  # tries per call, the first included
   config.retry_wait = 0.5  # seconds; doubled from try to try
   config.retry_share = 0.1  # retries per call over time
   return config

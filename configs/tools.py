@@ -13,7 +13,12 @@ from ml_collections import ConfigDict
 
 
 def limit(concurrency=8, seconds=60.0, per_minute=0):
-  return ConfigDict({'concurrency': concurrency, 'seconds': seconds, 'per_minute': per_minute})
+  """What a provider is asked to bear."""
+  config = ConfigDict()
+  config.concurrency = concurrency  # calls at once
+  config.seconds = seconds  # per call, waiting excluded
+  config.per_minute = per_minute  # calls started; 0: no limit
+  return config
 
 
 def commons():
@@ -28,8 +33,9 @@ def openverse():
 
 def keyed_search(provider, key_env, engine=''):
   """`serpapi` (Google Images), `google` (Programmable Search, with the id of an engine) or `brave`."""
-  settings = {'provider': provider, 'key_env': key_env, 'engine': engine, 'limit': limit(8, 30.0, 60)}
-  return ConfigDict(settings)
+  config = ConfigDict({'provider': provider, 'key_env': key_env, 'limit': limit(8, 30.0, 60)})
+  config.engine = engine  # id of a Programmable Search Engine, for google
+  return config
 
 
 def image_api(url, model, key_env='', **wanted):
@@ -71,4 +77,7 @@ def sandboxfusion(*urls):
 
 def painter(batch=1):
   """The built-in text-to-image model; larger batches pay on accelerators."""
-  return ConfigDict({'provider': 'painter', 'batch': batch})
+  config = ConfigDict()
+  config.provider = 'painter'  # who serves the tool; configs/tools.py has all
+  config.batch = batch  # pictures painted together
+  return config

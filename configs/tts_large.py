@@ -3,6 +3,8 @@
     python -m llmi_jax.generate --policy=RUN --prompt=… --tts=configs/tts_large.py:http://127.0.0.1:8000/v1
 
 The argument as in tts_paper.py. Every number is ours.
+
+Hardware: whatever the policy runs on; the chat model is served elsewhere.
 """
 
 from typing import Any

@@ -4,6 +4,8 @@
 
 The argument is the base URL of a chat model that sees; it selects, polishes and mends. The four stages and
 "about 16 s" of polishing are the paper's; every number here is ours, since none is published.
+
+Hardware: whatever the policy runs on; the chat model is served elsewhere.
 """
 
 from typing import Any

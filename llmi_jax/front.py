@@ -2,41 +2,60 @@
 
     python -m llmi_jax.main --config=configs/grpo_tiny.py --config.steps=20 --config.loss.ratio=sequence
 
-`--config=FILE[:ARG]` calls the file's `get_config(ARG)`; `--config.KEY=VALUE` replaces a value by one of the
-same type.
+`--config=FILE[:ARG]` calls the file's `get_config(ARG)`, or reads a YAML or JSON file, or the config of a
+run's folder; `--config.KEY=VALUE` replaces a value by one of the same type. Without a config, those that
+there are are listed. Beside one, `--help` lists its keys and `--print_config` prints it as YAML;
+`--diff_config=A,B` says where two differ. All of that, and every mistake in a config, comes before a device
+is touched.
 """
 
-import ast
-import difflib
-import importlib.util
-import json
-import pathlib
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
+from llmi_jax.config import listing, override, plain, source
+from llmi_jax.config.plain import difference, flatten
+from llmi_jax.config.source import read
 from llmi_jax.core.errors import ConfigError, Interrupted, LlmiError
 
-_OVERRIDE = re.compile(r'--config\.([\w.]+)=(.*)', re.DOTALL)
+__all__ = ['CONFIG', 'FAILED', 'INTERRUPTED', 'difference', 'flatten', 'overrides', 'read', 'run']
+
 FAILED, INTERRUPTED = 2, 130
+CONFIG = flags.DEFINE_string(
+  'config', None, 'Config: a file such as configs/grpo_tiny.py, with an optional :argument, or a run.'
+)
+_PRINT = flags.DEFINE_bool('print_config', False, 'Print the config as YAML, and end.')
+_DIFF = flags.DEFINE_string(
+  'diff_config', None, 'Two configs or runs, A,B: print where they differ, and end.'
+)
 
 
 def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> None:
   """Parses the command line, calls `main` with the config and exits: 0, 2 after an error, 130 if stopped."""
-  overrides = [arg for arg in sys.argv[1:] if _OVERRIDE.fullmatch(arg)]
-  rest = [sys.argv[0], *(arg for arg in sys.argv[1:] if arg not in overrides)]
-  flags.DEFINE_string(
-    'config', None, 'Config file, such as configs/grpo_tiny.py, with an optional :argument.'
-  )
+  own = overrides()
+  helps = '--help' in sys.argv and any(arg.startswith('--config=') for arg in sys.argv)
+  rest = [arg for arg in sys.argv if arg not in own and not (helps and arg == '--help')]
 
   def call(arguments: Sequence[str]) -> None:
+    for one in own:
+      override.check(one)
     if len(arguments) > 1:
       raise ConfigError(f'{arguments[1]!r} is no flag; did you mean --{arguments[1].lstrip("-")}?')
-    main(read(flags.FLAGS.config, overrides) if flags.FLAGS.config or config_required else ConfigDict())
+    if _DIFF.value:
+      print(_differences(_DIFF.value))
+    elif not CONFIG.value:
+      if config_required:
+        _list()
+      main(ConfigDict())
+    elif helps:
+      print(listing.fields(read(CONFIG.value, own), source.file(CONFIG.value)))
+    elif _PRINT.value:
+      print(plain.to_yaml(read(CONFIG.value, own)), end='')
+    else:
+      main(read(CONFIG.value, own))
 
   def guarded(arguments: Sequence[str]) -> None:
     # Orbax tells of every file it writes, and logs in full what it also raises.
@@ -47,101 +66,37 @@ def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> Non
       print(f'\n{error}', file=sys.stderr)
       sys.exit(INTERRUPTED)
     except LlmiError as error:
-      print(f'Error: {error}', file=sys.stderr)
-      sys.exit(FAILED)
+      _fail(error)
 
-  app.run(guarded, argv=rest)
-
-
-def read(path: str | None, overrides: Sequence[str] = ()) -> ConfigDict:
-  """A config file's values with `--config.KEY=VALUE` arguments applied.
-
-  Raises:
-    ConfigError: no such file, a file that fails, an unknown key (with a suggestion), a value of another type.
-  """
-  if not path:
-    raise ConfigError('No config was named; add --config=configs/grpo_tiny.py.')
-  name, _, argument = path.partition(':')
-  config = _load(pathlib.Path(name))(argument or None)
-  if not isinstance(config, ConfigDict):
-    raise ConfigError(
-      f'get_config() of {name} returns a {type(config).__name__}; make it return a ConfigDict.'
-    )
-  for override in overrides:
-    match = _OVERRIDE.fullmatch(override)
-    assert match, override
-    _replace(config, match[1], match[2])
-  return config.lock()
+  app.run(guarded, argv=rest, flags_parser=_parse)
 
 
-def flatten(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """Dotted keys and values."""
-  for key, value in config.items():
-    if isinstance(value, ConfigDict):
-      yield from flatten(value, f'{prefix}{key}.')
-    else:
-      yield f'{prefix}{key}', value
+def overrides() -> list[str]:
+  """The command line's `--config.KEY=VALUE` arguments, well formed or not."""
+  return [arg for arg in sys.argv[1:] if arg.startswith(('--config.', '-config.'))]
 
 
-def difference(config: ConfigDict, stored: str) -> list[str]:
-  """Keys whose values differ from a stored JSON config's; a sentence's worth each."""
-  old = dict(flatten(ConfigDict(json.loads(stored))))
-  new = dict(flatten(ConfigDict(json.loads(config.to_json()))))
-  keys = sorted(old.keys() | new.keys())
-  return [f'{k} was {old.get(k)!r} and is {new.get(k)!r}' for k in keys if old.get(k) != new.get(k)]
-
-
-def _load(path: pathlib.Path) -> Callable[[str | None], Any]:
-  if not path.is_file():
-    near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob('*.py')], 1)
-    hint = f'did you mean {path.parent / near[0]}?' if near else 'configs/ holds the recipes.'
-    raise ConfigError(f'{path} does not exist; {hint}')
-  spec = importlib.util.spec_from_file_location('llmi_jax_config', path)
-  assert spec and spec.loader
-  module = importlib.util.module_from_spec(spec)
-  root = str(path.resolve().parent.parent)
-  if root not in sys.path:
-    sys.path.insert(0, root)  # so that a config may import its neighbours as configs.NAME
+def _parse(arguments: Sequence[str]) -> list[str]:
   try:
-    spec.loader.exec_module(module)
-  except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as error:
-    raise ConfigError(f'{path} cannot be read ({type(error).__name__}: {error}).') from error
-  if not hasattr(module, 'get_config'):
-    raise ConfigError(f'{path} has no get_config(); see configs/grpo_tiny.py for the form.')
-  return module.get_config
+    return flags.FLAGS(arguments)
+  except flags.Error as error:
+    _fail(ConfigError((str(error).splitlines() or [''])[0]))
 
 
-def _replace(config: ConfigDict, key: str, text: str) -> None:
-  known = dict(flatten(config))
-  if key not in known:
-    near = difflib.get_close_matches(key, known, 1, 0.5)
-    hint = f'did you mean config.{near[0]}?' if near else f'known are {", ".join(sorted(known))}.'
-    raise ConfigError(f'The config has no key {key!r}; {hint}')
-  node: Any = config
-  *path, last = key.split('.')
-  for name in path:
-    node = node[name]
-  node[last] = _typed(key, text, known[key])
+def _fail(error: LlmiError) -> NoReturn:
+  print(f'Error: {error}', file=sys.stderr)
+  sys.exit(FAILED)
 
 
-def _typed(key: str, text: str, old: Any) -> Any:
-  """`text` as a value of `old`'s type."""
-  if isinstance(old, str):
-    return text
-  try:
-    value = ast.literal_eval({'true': 'True', 'false': 'False', 'null': 'None'}.get(text.lower(), text))
-  except (ValueError, SyntaxError):
-    value = text
-  if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
-    value = float(value)
-  if isinstance(old, tuple) and isinstance(value, list):
-    value = tuple(value)
-  if old is not None and type(value) is not type(old):
-    raise ConfigError(
-      f'config.{key} is {text!r}; it must be {_article(type(old).__name__)}, such as {old!r}.'
-    )
-  return value
+def _list() -> NoReturn:
+  print('Name a config with --config=FILE; beside it, --help lists its keys. There are:', file=sys.stderr)
+  print(listing.configs(source.known()), file=sys.stderr)
+  sys.exit(FAILED)
 
 
-def _article(noun: str) -> str:
-  return f'an {noun}' if noun[0] in 'aeiou' else f'a {noun}'
+def _differences(pair: str) -> str:
+  names = pair.split(',')
+  if len(names) != 2:
+    raise ConfigError(f'--diff_config={pair} names {len(names)} configs; give two, as A,B.')
+  found = plain.changes(*map(read, names))
+  return listing.table(found, (names[0], names[1])) if found else 'No difference.'

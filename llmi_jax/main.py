@@ -2,25 +2,28 @@
 
     python -m llmi_jax.main --config=configs/grpo_tiny.py [--workdir=DIR] [--config.KEY=VALUE …]
 
-The work folder holds everything: config.json, metrics.jsonl, rollouts, pictures, checkpoints, summary.json
-and report.html. The same command goes on where a stopped or killed run left off. Exit code 0 when training is
-complete, 2 after an error, 130 when it was asked to stop.
+The work folder holds everything: config.json, starts.jsonl, metrics.jsonl, rollouts, pictures, checkpoints,
+logs, summary.json and report.html. The same command goes on where a stopped or killed run left off. Exit code
+0 when training is complete, 2 after an error, 130 when it was asked to stop.
+
+`--sweep=config.KEY=VALUE,VALUE` runs all values one after the other, `--dry_run` beside it prints the
+commands; `--estimate_memory` prints what a device must hold.
 """
 
 import asyncio
-import hashlib
-import json
 import pathlib
-import re
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from absl import flags
 
 from llmi_jax import (
+  audience,
+  budget,
+  closing,
   course,
   forms,
   front,
@@ -30,6 +33,7 @@ from llmi_jax import (
   rebuild,
   rewarding,
   speaking,
+  sweeping,
   toolbox,
   trainer,
   updating,
@@ -37,73 +41,92 @@ from llmi_jax import (
 )
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.checkpoint.digest import digest
-from llmi_jax.core.errors import ConfigError, Interrupted, TrainingError
+from llmi_jax.claim import FREE, check_workdir, claim_workdir, hashed
+from llmi_jax.config import listing, plain
+from llmi_jax.core.errors import ConfigError, Interrupted
 from llmi_jax.core.task import Task
 from llmi_jax.data import evaluations, rollouts
 from llmi_jax.data.batching import Batching
-from llmi_jax.report import page
 from llmi_jax.rewards.presets import Preset
 from llmi_jax.rollout.accord import Accord, Stopped
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
-from llmi_jax.run import Past, Run, Settings
-from llmi_jax.services import files, records, storage
+from llmi_jax.run import Audience, Past, Run, Settings
+from llmi_jax.services import records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
+from llmi_jax.terminal import memory
+from llmi_jax.terminal.compiles import Compiles
+from llmi_jax.terminal.diversion import Diversion
+from llmi_jax.terminal.screen import Screen
 from llmi_jax.update.state import TrainState
 
 WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default runs/CONFIG.')
-# Keys that may change between parts of one run without changing what it computes: how often it is saved or
-# evaluated, where its judges are and how they are reached.
-_REACHED = (
-  'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
+SWEEP = flags.DEFINE_multi_string(
+  'sweep', [], 'Run all values, such as config.loss.ratio=token,sequence; may be given for several keys.'
 )
-FREE = re.compile(
-  r'checkpoint\.|distributed\.|mesh\.|eval\.every |reward\.cache |reward\.local\.rows |'
-  rf'reward\.remote\.\w+\.({_REACHED}) '
-)
+DRY = flags.DEFINE_bool('dry_run', False, 'With --sweep: print the commands, and end.')
+ESTIMATE = flags.DEFINE_bool('estimate_memory', False, 'Print what a device must hold, and end.')
 
 
 def main(config: wiring.Config) -> None:
   """Trains to the end, or goes on with a run that was begun."""
-  train(config, pathlib.Path(WORKDIR.value or pathlib.Path('runs') / config_name()))
+  name = config_name() + ('-sweep' if SWEEP.value else '')
+  workdir = pathlib.Path(WORKDIR.value or pathlib.Path('runs') / name)
+  if SWEEP.value:
+    sys.exit(sweeping.run(SWEEP.value, workdir, DRY.value))
+  if ESTIMATE.value:
+    print(memory.budget(budget.parts(config, config.policy.path)))
+    return
+  train(config, workdir)
 
 
 def train(config: wiring.Config, workdir: pathlib.Path) -> None:
   """The same, with the folder given."""
   course.settle(config)
   check_workdir(workdir, config)
-  pods.join(config.distributed)
-  try:
-    _train(config, workdir)
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1:
-      raise
-    words = (str(error).splitlines() or [''])[0][:200]
-    raise TrainingError(
-      f'Another process was lost ({words}); start all of them again with the same command, which goes on '
-      'from the last checkpoint.'
-    ) from error
-  finally:
-    pods.leave()
+  updating.geometry(config, config.distributed.processes).check()
+  audience.trackers(config)
+  claimed: list[bool] = []
+  with audience.gathered() as (diversion, screen, compiles), closing.ended(screen, workdir, claimed):
+    try:
+      pods.join(config.distributed)
+      screen.process = jax.process_index()
+      with closing.explained(config, workdir):
+        _train(config, workdir, Told(diversion, screen, compiles, claimed))
+    finally:
+      pods.leave()
 
 
-def _train(config: wiring.Config, workdir: pathlib.Path) -> None:
+class Told(NamedTuple):
+  """Who is told of a run before it is made.
+
+  Attributes:
+    diversion: of the standard error.
+    screen: people.
+    compiles: compilations.
+    claimed: gets an item once the work folder is this run's.
+  """
+
+  diversion: Diversion
+  screen: Screen
+  compiles: Compiles
+  claimed: list[bool]
+
+
+def _train(config: wiring.Config, workdir: pathlib.Path, told: Told) -> None:
   jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
-  try:
-    summary = asyncio.run(run(config, workdir))
-  except Interrupted as error:
-    told = f' Report: {page.build(workdir)}.' if jax.process_index() == 0 else ''
-    raise Interrupted(f'{error}{told} The same command goes on.') from None
+  if changed := plain.changes(front.read(front.CONFIG.value), config):
+    told.screen.say(f'Differs from {front.CONFIG.value}: {" ".join(listing.said(*one) for one in changed)}')
+  summary = asyncio.run(run(config, workdir, told))
   if jax.process_index():
     return
-  built = page.build(workdir)
   rewards = [(summary[name] or {}).get('reward') for name in ('eval_before', 'eval_after')]
   before, after = ('unknown' if reward is None else f'{reward:.3f}' for reward in rewards)
-  print(f'Reward {before} → {after} in {summary["steps"]} steps.')
-  print(f'Report: {built}')
+  took = metrics.duration(summary['seconds'])
+  print(f'Reward {before} → {after} in {summary["steps"]} steps, {took}.', flush=True)
 
 
 def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
@@ -117,46 +140,12 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
 
 def config_name() -> str:
   """The config file's name without its ending."""
-  return pathlib.Path(flags.FLAGS.config.partition(':')[0]).stem
+  return pathlib.Path(str(front.CONFIG.value).partition(':')[0]).stem
 
 
 def cache_folder() -> pathlib.Path:
   """Where compiled programs are kept between runs."""
   return pathlib.Path.home() / '.cache' / 'llmi_jax' / 'xla'
-
-
-def check_workdir(workdir: pathlib.Path, config: wiring.Config) -> None:
-  """Refuses a folder that holds a run of another config.
-
-  Raises:
-    ConfigError: it does; the keys that differ are named.
-  """
-  path = workdir / 'config.json'
-  if not path.exists():
-    return
-  changed = [d for d in front.difference(config, path.read_text()) if not FREE.match(d)]
-  if changed:
-    raise ConfigError(
-      f'{workdir} holds a run of another config ({"; ".join(changed[:3])}); '
-      'choose another --workdir, or restore the values.'
-    )
-
-
-def claim_workdir(workdir: pathlib.Path, config: wiring.Config, accord: Accord) -> None:
-  """Makes the folder this config's; called once everything that it names has been read.
-
-  Raises:
-    ConfigError: the processes do not share the folder.
-  """
-  path = workdir / 'config.json'
-  if accord.first and not path.exists():
-    files.write_atomically(path, json.dumps(json.loads(config.to_json()), indent=2).encode())
-  accord.wait()
-  if not path.exists():
-    raise ConfigError(
-      f'Process {accord.process} does not see {path}, which process 0 has written; let --workdir be a folder '
-      'that all processes share.'
-    )
 
 
 def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -> None:
@@ -174,11 +163,6 @@ def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -
       f'Process {different[0]} has another config than process {accord.process}; start all with the same '
       'values but for config.distributed.process.'
     )
-  if config.data.prompts % accord.processes:
-    raise ConfigError(
-      f'config.data.prompts is {config.data.prompts} and there are {accord.processes} processes; '
-      'let their number divide it.'
-    )
   if config.policy.rebuild or config.policy.form:
     raise ConfigError(
       'config.policy.rebuild and config.policy.form make a policy in one process; run it alone first, set '
@@ -186,7 +170,7 @@ def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -
     )
 
 
-async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
+async def run(config: wiring.Config, workdir: pathlib.Path, told: Told) -> dict[str, Any]:
   """Builds everything, trains, and returns the summary."""
   accord, stop = Accord(), asyncio.Event()
 
@@ -197,9 +181,9 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
   for number in (signal.SIGINT, signal.SIGTERM):
     asyncio.get_running_loop().add_signal_handler(number, ask)
   try:
-    return await run_together(config, workdir, accord, stop)
+    return await run_together(config, workdir, accord, stop, told)
   except (Interrupted, Stopped) as error:
-    raise Interrupted(str(error) or 'Stopped before the first step.') from None
+    raise Interrupted(f'{str(error) or "Stopped before the first step."} The same command goes on.') from None
   except Exception as error:
     accord.note(error)
     accord.leave()
@@ -207,11 +191,14 @@ async def run(config: wiring.Config, workdir: pathlib.Path) -> dict[str, Any]:
 
 
 async def run_together(
-  config: wiring.Config, workdir: pathlib.Path, accord: Accord, stop: asyncio.Event
+  config: wiring.Config, workdir: pathlib.Path, accord: Accord, stop: asyncio.Event, told: Told
 ) -> dict[str, Any]:
   """The same, with whom it is done and when it is to end."""
   check_accord(config, workdir, accord)
   layouts = pods.layouts(config.mesh, jax.devices(), accord.processes)
+  geometry = updating.geometry(config, accord.processes, layouts.shards)
+  geometry.check()
+  told.screen.say(geometry.line())
   train_tasks, eval_tasks = course.tasks(config)
   rebuild_policy(config, workdir)
   source = wiring.policy_source(config, workdir)
@@ -224,6 +211,9 @@ async def run_together(
     )
   chosen = rewarding.reward(config.reward)
   claim_workdir(workdir, config, accord)
+  told.claimed.append(True)
+  told.diversion.settle(workdir, accord.process)
+  seen = audience.audience(config, workdir, told.screen, told.compiles, policy.config, accord.process)
   journal, device = Journal(workdir, accord.process, accord.processes), Device()
   reference = updating.reference(config, policy)
   saved = open_checkpoints(config, workdir, policy, reference, train_tasks, eval_tasks)
@@ -264,6 +254,7 @@ async def run_together(
         chosen,
         watch,
         journal.trim,
+        seen,
         layouts,
       )
       accord.wait()
@@ -276,7 +267,7 @@ async def run_together(
   finally:
     device.close()
     journal.close()
-    writer.close()
+    seen.sinks.close()
     saved.close()
 
 
@@ -295,6 +286,7 @@ def make_run(
   chosen: Preset,
   watch: Watch,
   forget: Callable[[int], None],
+  seen: Audience,
   layouts: pods.Layouts = pods.ALONE,
 ) -> Run:
   """The trainer's view of a config."""
@@ -314,6 +306,8 @@ def make_run(
     eval_every=config.eval.every,
     save_every=config.checkpoint.every,
     replay_every=config.checkpoint.replay,
+    shown_every=config.sinks.every,
+    shown=config.sinks.samples,
     max_unused=config.unusable,
   )
   order = Batching(train_tasks, config.data.prompts, config.seed)
@@ -333,6 +327,7 @@ def make_run(
     stop=stop,
     watch=watch,
     forget=forget,
+    audience=seen,
   )
 
 
@@ -365,11 +360,6 @@ def open_checkpoints(
   )
 
 
-def hashed(value: Any) -> str:
-  """SHA-256 of a value's JSON."""
-  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def restore(run: Run, fresh: TrainState) -> tuple[TrainState, Past]:
   """The newest whole checkpoint's state, or a fresh one; and what earlier parts of the run left.
 
@@ -383,12 +373,13 @@ def restore(run: Run, fresh: TrainState) -> tuple[TrainState, Past]:
     run.writer.truncate_after(step)
     rollouts.remove_after(run.workdir, step)
     evaluations.remove_after(run.workdir, step)
+  run.audience.sinks.go_back(step)
   run.accord.wait()
   if found is None:
     return fresh, Past()
   for fault in found.damaged:
-    print(f'Warning: {fault}; going back to step {step}.', file=sys.stderr)
-  print(f'Resuming {run.workdir} after step {step} of {run.settings.steps}.', file=sys.stderr)
+    run.audience.screen.warn(f'{fault}; going back to step {step}.')
+  run.audience.screen.say(f'Resuming {run.workdir} after step {step} of {run.settings.steps}.')
   return found.state, Past(found.meta['seconds'], found.meta['unused'])
 
 

@@ -6,9 +6,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+from jax import Array
 
+from llmi_jax import compilation
 from llmi_jax.painter import flow, words
 from llmi_jax.rollout.device import Device
 from llmi_jax.weights import painter as weights
@@ -49,10 +50,10 @@ class Painting:
     self._vocabulary = loaded.vocabulary
     self._batch = batch
 
-    def paint(params: Any, captions: jax.Array, seeds: jax.Array) -> jax.Array:
+    def paint(params: Any, captions: Array, seeds: Array) -> Array:
       return flow.paint(params, loaded.shape, captions, seeds)
 
-    self._program = jax.jit(paint)
+    self._program = compilation.jit('paint', paint)
     self._params = loaded.params
     self._wishes: collections.deque[_Wish] = collections.deque()
 

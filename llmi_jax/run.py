@@ -20,7 +20,9 @@ from llmi_jax.rollout.accord import Accord
 from llmi_jax.rollout.facts import Facts
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.rollout.rollout import Roller
-from llmi_jax.update.rows import Micro
+from llmi_jax.sinks.sink import Sinks
+from llmi_jax.terminal.compiles import Compiles
+from llmi_jax.terminal.screen import Screen
 from llmi_jax.update.state import TrainState
 
 
@@ -44,6 +46,8 @@ class Settings:
     eval_every: steps between evaluations; 0 for none but those at both ends.
     save_every: steps between checkpoints; what is evaluated is saved, too.
     replay_every: steps between two updates that are computed twice and compared; 0 for none.
+    shown_every: steps between those of which sinks are shown samples; 0 for none.
+    shown: samples then, of different prompts.
     max_unused: steps in a row without a scorable sample or with gradients that are not finite, after which
       the run ends.
   """
@@ -63,7 +67,29 @@ class Settings:
   eval_every: int = 0
   save_every: int = 20
   replay_every: int = 0
+  shown_every: int = 0
+  shown: int = 4
   max_unused: int = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Audience:
+  """Who is told of a run while it runs.
+
+  Attributes:
+    screen: people before it.
+    sinks: views of the run besides its own files.
+    compiles: what was compiled.
+    used: seconds of a step and tokens of this process → the share of the devices' peak; None where no peak
+      is known.
+    memory: GiB at most so far, of a device, or of the process where devices do not tell.
+  """
+
+  screen: Screen
+  sinks: Sinks
+  compiles: Compiles
+  used: Callable[[float, int], float | None]
+  memory: Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +102,7 @@ class Run:
     order: step → that step's tasks.
     eval_tasks: what is evaluated.
     roller: generates and scores.
-    update: the training step over micro-batches; donates the state.
+    update: the training step over micro-batches, (state, micro-batches, span); donates the state.
     view: the jitted program from parameters to the sampler's form.
     checkpoints: of the work folder.
     writer: of metrics.
@@ -86,6 +112,7 @@ class Run:
     stop: set when the run is asked to end.
     watch: looks for signs that the policy games its reward.
     forget: drops the kept replies of steps before the one that it is told.
+    audience: who is told of it.
   """
 
   settings: Settings
@@ -93,7 +120,7 @@ class Run:
   order: Callable[[int], Sequence[Task]]
   eval_tasks: Sequence[Task]
   roller: Roller
-  update: Callable[[TrainState, list[Micro]], tuple[TrainState, dict[str, jax.Array]]]
+  update: Callable[..., tuple[TrainState, dict[str, jax.Array]]]
   view: Callable[[Any], Any]
   checkpoints: Checkpoints
   writer: metrics.Writer
@@ -103,6 +130,7 @@ class Run:
   stop: asyncio.Event
   watch: Callable[[int, Sequence[audit.Sample]], dict[str, float]]
   forget: Callable[[int], None]
+  audience: Audience
 
   @property
   def accord(self) -> Accord:
@@ -150,3 +178,26 @@ class Clock:
   def meta(self) -> dict[str, Any]:
     """What `Past` is made from."""
     return Past(self.seconds(), self.unused)._asdict()
+
+
+class Meter:
+  """Measures what a step takes besides seconds by kind."""
+
+  def __init__(self, run: Run):
+    """Begins now."""
+    self._run = run
+    self._compiled, self._tokens = run.audience.compiles.seconds, self._passed()
+
+  def scalars(self, seconds: float) -> dict[str, float]:
+    """Of a step that took so long: seconds of compilation, the share of the devices' peak (none where that is
+    not known, or in a step that compiled), and memory."""
+    audience = self._run.audience
+    compiled = audience.compiles.seconds - self._compiled
+    used = None if compiled else audience.used(seconds, self._passed() - self._tokens)
+    told = {'time/compile': compiled, 'time/memory_gib': audience.memory()}
+    return told if used is None else told | {'time/mfu': used}
+
+  def _passed(self) -> int:
+    """Tokens that have passed the policy, of prompts and responses."""
+    counts = self._run.roller.engine.counts
+    return counts.tokens + counts.prefilled

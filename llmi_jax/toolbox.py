@@ -7,8 +7,8 @@
 
 import contextlib
 import dataclasses
+import logging
 import os
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -159,7 +159,7 @@ class _Maker:
       figures = Figures(settings.width, settings.height, settings.dpi, settings.font_size, settings.tight)
       sandbox = await Sandbox.open(figures, settings.workers)
       self._stack.push_async_callback(sandbox.close)
-      print(f'Model-written code runs in the sandbox tier {sandbox.tier}.', file=sys.stderr)
+      logging.getLogger(__name__).info('Model-written code runs in the sandbox tier %s.', sandbox.tier)
       return code.code_tool(sandbox, deadline=settings.seconds)
     _among('code', provider, 'sandbox', 'sandboxfusion')
     return remote_code.remote_code_tool(

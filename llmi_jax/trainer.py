@@ -18,12 +18,15 @@ from llmi_jax.rollout import batch, pieces, soundness, statistics, watch
 from llmi_jax.rollout.accord import Stopped
 from llmi_jax.rollout.facts import Facts, facts
 from llmi_jax.rollout.rollout import rollout
+from llmi_jax.rollout.shown import shown
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.run import Clock, Everybody, Past, Run, Settings
+from llmi_jax.run import Clock, Everybody, Meter, Past, Run, Settings
+from llmi_jax.terminal.progress import Progress
 from llmi_jax.update.rows import Micro
 from llmi_jax.update.state import TrainState
 
 T = TypeVar('T')
+SETTLED = 2  # steps of a process after which everything should be compiled
 
 
 async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, Any]:
@@ -52,23 +55,28 @@ async def train(run: Run, state: TrainState, past: Past = Past()) -> dict[str, A
 async def steps(run: Run, state: TrainState, past: Past) -> dict[str, Any]:
   """The steps that are left, and the summary."""
   settings, first, total = run.settings, int(state.step), run.settings.steps
-  clock = Clock(past)
-  with metrics.Progress(total, first, process=run.accord.process) as progress:
+  clock, audience = Clock(past), run.audience
+  with audience.screen as screen:
+    progress = Progress(screen, total, first, metrics.read(run.workdir), kl=settings.surrogate.kl > 0)
     for step in range(first, total):
       if step == 0 or is_due(step, settings.eval_every):
-        await evaluate(run, state, clock, progress)
-      timeline = Timeline()
-      trajectories = await collect(run, state, step, clock, progress, timeline)
+        await evaluate(run, state, clock)
+      if step == first + SETTLED:
+        audience.compiles.settle()
+      timeline, meter = Timeline(), Meter(run)
+      screen.status(f'step {step + 1}/{total}: sampling, tools and judges …')
+      trajectories = await collect(run, state, step, clock, timeline)
       everybody = await share(run, state, clock, trajectories)
-      state, out = await learn(run, state, clock, step, trajectories, progress, timeline)
-      scalars = record(run, step, trajectories, everybody, out, timeline)
+      screen.status(f'step {step + 1}/{total}: updating …')
+      state, out = await learn(run, state, clock, step, trajectories, timeline)
+      scalars = record(run, step, trajectories, everybody, out, timeline, meter)
       progress.update(step + 1, scalars)
       clock.unused = clock.unused + 1 if out['skipped'] else 0
       run.checkpoints.check()
       if is_due(step + 1, settings.save_every) or is_due(step + 1, settings.eval_every) or step + 1 == total:
         await save(run, state, clock)
       check(clock.unused, scalars, settings)
-    await evaluate(run, state, clock, progress)
+    await evaluate(run, state, clock)
   run.checkpoints.wait()
   scores = evaluations.read(run.workdir)
   return {
@@ -88,7 +96,7 @@ def is_due(step: int, every: int) -> bool:
 
 
 async def collect(
-  run: Run, state: TrainState, step: int, clock: Clock, progress: metrics.Progress, timeline: Timeline
+  run: Run, state: TrainState, step: int, clock: Clock, timeline: Timeline
 ) -> list[Trajectory]:
   """Rolls out this process's tasks of the step and gives each sample its advantage within its group."""
   with timeline.span('view'):
@@ -98,7 +106,7 @@ async def collect(
   )
   trajectories, faults = soundness.set_aside(await unless_stopped(run, state, clock, work))
   for fault in faults:
-    progress.note(f'Warning: {fault}; left out of step {step + 1}.')
+    run.audience.screen.warn(f'{fault}; left out of step {step + 1}.')
   settings = run.settings
   return batch.with_advantages(
     trajectories, settings.samples, settings.advantage, settings.limit, settings.overlong
@@ -126,7 +134,6 @@ async def learn(
   clock: Clock,
   step: int,
   trajectories: Sequence[Trajectory],
-  progress: metrics.Progress,
   timeline: Timeline,
 ) -> tuple[TrainState, dict[str, float]]:
   """One update from a step's trajectories, of which each process brings its own."""
@@ -138,7 +145,7 @@ async def learn(
   def work() -> tuple[TrainState, dict[str, float], dict[str, int]]:
     twice = is_due(step + 1, settings.replay_every)
     kept = copy(state) if twice else None
-    new, out = run.update(state, micros)
+    new, out = run.update(state, micros, timeline.span)
     differ = {} if kept is None else differing(new, run.update(kept, micros)[0])
     scalars = {name: float(value) for name, value in jax.device_get(out).items()}
     return new, scalars | ({'replay_differing': float(sum(differ.values()))} if twice else {}), differ
@@ -146,15 +153,15 @@ async def learn(
   with timeline.span('update'):
     new, out, differ = await run.roller.device.run(work)
   if differ:
-    progress.note(
-      f'Warning: step {step + 1}, computed twice from one state, differs in {sum(differ.values())} elements '
+    run.audience.screen.warn(
+      f'step {step + 1}, computed twice from one state, differs in {sum(differ.values())} elements '
       f'of {len(differ)} arrays ({next(iter(differ))} …): a device or a program is not to be trusted.'
     )
   if out['skipped'] and run.accord.processes == 1:
     # The state is as it was but for its counters, so the step can be asked again, a part at a time.
     refused = lambda some: bool(run.update(copy(new), cut(run, some)[:1])[1]['skipped'])
     found = await run.roller.device.run(soundness.culprits, trajectories, settings.samples, refused)
-    progress.note(f'Warning: step {step + 1} was skipped: {found}.')
+    run.audience.screen.warn(f'step {step + 1} was skipped: {found}.')
   return new, out
 
 
@@ -179,6 +186,7 @@ def record(
   everybody: Everybody,
   out: dict[str, float],
   timeline: Timeline,
+  meter: Meter,
 ) -> dict[str, float]:
   """Writes this process's rollouts of the step and, in the first, its line of metrics; returns the line."""
   settings, accord = run.settings, run.accord
@@ -191,9 +199,24 @@ def record(
   own = ('loss', 'grad_norm', 'skipped')
   scalars |= {f'policy/{name}': value for name, value in out.items() if name not in own}
   scalars |= everybody.gauges | run.watch(step, everybody.seen) | timeline.scalars()
+  scalars |= meter.scalars(scalars['time/step'])
   if accord.first:
     run.writer.write(step + 1, scalars)
+  tell(run, step + 1, scalars, trajectories, timeline)
   return scalars
+
+
+def tell(
+  run: Run, step: int, scalars: dict[str, float], trajectories: Sequence[Trajectory], timeline: Timeline
+) -> None:
+  """Shows the sinks a step; samples now and then, of different prompts."""
+  settings, sinks = run.settings, run.audience.sinks
+  sinks.spans(step, timeline.spans())
+  if not run.accord.first:
+    return
+  sinks.scalars(step, metrics.plain(scalars))
+  if step == 1 or is_due(step, settings.shown_every):
+    sinks.samples(step, list(map(shown, trajectories[:: settings.samples][: settings.shown])))
 
 
 def check(unused: int, scalars: dict[str, float], settings: Settings) -> None:
@@ -225,14 +248,14 @@ async def leave(run: Run, state: TrainState, clock: Clock) -> NoReturn:
   raise Interrupted(f'Stopped after step {step} of {run.settings.steps}; everything up to there is saved.')
 
 
-async def evaluate(run: Run, state: TrainState, clock: Clock, progress: metrics.Progress) -> None:
+async def evaluate(run: Run, state: TrainState, clock: Clock) -> None:
   """Scores the policy on the evaluation tasks, once per work folder and step."""
   settings, step = run.settings, int(state.step)
   done = evaluations.path(run.workdir, step).exists()
   if (await agreed(run, state, clock, lambda: run.accord.gather(done)))[0]:
     return
   if run.accord.first:
-    progress.note(
+    run.audience.screen.say(
       f'Evaluating on {len(run.eval_tasks)} tasks × {settings.eval_samples} samples (after step {step}).'
     )
   params = await agreed(run, state, clock, lambda: run.view(state.params))
@@ -242,7 +265,7 @@ async def evaluate(run: Run, state: TrainState, clock: Clock, progress: metrics.
     work = rollout(run.roller, params, tasks, settings.eval_samples, step, 'eval', Timeline(), run.origin)
     found, faults = soundness.set_aside(await unless_stopped(run, state, clock, work))
     for fault in faults:
-      progress.note(f'Warning: {fault}; left out of the evaluation.')
+      run.audience.screen.warn(f'{fault}; left out of the evaluation.')
     trajectories += found
   rollouts.write(run.workdir, 'eval', step, trajectories, settings.weights, settings.gate, run.accord.process)
   own = list(map(facts, trajectories))

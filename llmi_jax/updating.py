@@ -16,6 +16,7 @@ from llmi_jax.rl.loss import Surrogate
 from llmi_jax.rl.overlong import Overlong
 from llmi_jax.rollout.pieces import MicroBatches
 from llmi_jax.sampling.logits import Sampling
+from llmi_jax.terminal.geometry import Geometry
 from llmi_jax.update.loss import Goal, Policy
 from llmi_jax.wiring import Config
 
@@ -77,6 +78,25 @@ def micro_batches(config: Config, shards: int = 1) -> MicroBatches:
       'let the widths end at sampler.tokens.'
     )
   return MicroBatches(chosen.prompts, widths, chosen.tokens, config.prompt.tokens, chosen.updates, shards)
+
+
+def geometry(config: Config, processes: int = 1, shards: int = 1) -> Geometry:
+  """How a step's samples become updates.
+
+  Args:
+    config: of the run.
+    processes: that share the prompts.
+    shards: of a process's rows on its devices.
+
+  Raises:
+    ConfigError: the widths do not hold the longest response.
+  """
+  pieces, prompts, samples = micro_batches(config, shards), config.data.prompts, config.data.samples
+  each = max(1, prompts // (processes * pieces.updates))
+  sizes = [max(1, pieces.groups(width, samples, each) // shards) for width in pieces.widths]
+  return Geometry(
+    prompts, samples, pieces.updates, processes, shards, pieces.prompts, (min(sizes), max(sizes))
+  )
 
 
 def learner(config: Config, policy: wiring.Policy, layout: Layout | None = None) -> Policy:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from llmi_jax import metrics
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
 from llmi_jax.core.task import Task
@@ -28,6 +27,7 @@ from llmi_jax.sampling import rounds
 from llmi_jax.sampling.engine import Engine
 from llmi_jax.sampling.logits import Sampling
 from llmi_jax.sampling.settings import EngineConfig
+from llmi_jax.terminal import transfer
 from llmi_jax.text import grammar, pictures, prompts, tokens
 from llmi_jax.text.pictures import Processor
 from llmi_jax.text.reader import Reader
@@ -102,7 +102,7 @@ def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Pol
   if config.vision is not None:
     processor = pictures.load(folder, pixels or None)
     check_processor(processor, tokenizer, config, folder)
-  with metrics.Transfer(f'Loading {folder.name}') as progress:
+  with transfer.Transfer(f'Loading {folder.name}') as progress:
     model, config = load.load_pretrained(folder, layout, progress=progress)
   return Policy(model, config, tokenizer, folder, processor)
 

@@ -17,6 +17,7 @@ DISTRIBUTIONS = {
   'orbax': 'orbax_checkpoint',
   'skimage': 'scikit_image',
   'sklearn': 'scikit_learn',
+  'yaml': 'pyyaml',
 }
 HEADER = '''"""One target per room and entry point; tests/test_build.py keeps them equal to the imports."""
 

@@ -10,17 +10,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[1] / 'llmi_jax'
 # This table is the architecture. Two rooms on one floor never see each other.
 FLOORS = {
   'core': 0,
-  'services': 1,
+  **dict.fromkeys(('compilation', 'config', 'services'), 1),
   **dict.fromkeys(('models', 'rl', 'sampling', 'painter'), 2),  # device side: pure, jitted
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
-  **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics'), 3),
-  **dict.fromkeys(('rollout', 'programs', 'report'), 4),
+  **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics', 'sinks'), 3),
+  **dict.fromkeys(('rollout', 'programs', 'report', 'terminal'), 4),
   **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'rewarding', 'wiring'), 7),  # what entry points share
-  **dict.fromkeys(('course', 'forms', 'speaking', 'updating'), 8),  # likewise, over these
-  **dict.fromkeys(('answering', 'benches', 'crews'), 9),  # likewise, for answers and evaluation
-  'scaling': 10,  # likewise, over these
+  **dict.fromkeys(
+    ('audience', 'claim', 'course', 'forms', 'speaking', 'sweeping', 'updating'), 8
+  ),  # over these
+  **dict.fromkeys(('answering', 'benches', 'budget', 'crews'), 9),  # likewise, for answers and evaluation
+  **dict.fromkeys(('closing', 'scaling'), 10),  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')

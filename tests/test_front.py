@@ -1,14 +1,18 @@
 """Configs: overrides keep types, mistakes are one sentence."""
 
 import json
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from llmi_jax import front
 from llmi_jax.core.errors import ConfigError
 
-CONFIG = str(pathlib.Path(__file__).resolve().parents[1] / 'configs' / 'grpo_tiny.py')
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CONFIG = str(ROOT / 'configs' / 'grpo_tiny.py')
 
 
 def test_overrides_keep_types():
@@ -62,3 +66,56 @@ def test_difference_names_keys_and_values():
   two = front.read(CONFIG, ['--config.seed=5'])
   assert front.difference(two, one.to_json()) == ['seed was 0 and is 5']
   assert json.loads(one.to_json())['seed'] == 0 and front.difference(one, one.to_json()) == []
+
+
+def printed(*arguments):
+  """Exit code, standard output and error of a command that must not touch a device."""
+  done = subprocess.run(
+    [sys.executable, '-m', 'llmi_jax.main', *arguments],
+    cwd=ROOT,
+    env=os.environ | {'JAX_PLATFORMS': 'none_such'},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_without_a_config_those_that_there_are_are_listed():
+  code, out, errors = printed()
+  assert code == 2 and out == '' and 'configs/grpo_tiny.py' in errors and 'Hardware: ' in errors
+  assert 'GRPO on the built-in tasks' in errors and 'configs/judges.py' not in errors
+
+
+@pytest.mark.slow
+def test_help_beside_a_config_lists_its_keys():
+  code, out, _ = printed(f'--config={CONFIG}', '--help', '--config.steps=7')
+  assert code == 0 and '--config.steps=7  (int)\n    updates' in out
+
+
+@pytest.mark.slow
+def test_a_printed_config_is_one(tmp_path):
+  code, out, _ = printed(f'--config={CONFIG}', '--config.steps=7', '--print_config')
+  (tmp_path / 'mine.yaml').write_text(out)
+  assert code == 0 and front.read(str(tmp_path / 'mine.yaml')).steps == 7
+  code, out, _ = printed(f'--diff_config={CONFIG},{tmp_path / "mine.yaml"}')
+  assert code == 0 and out.splitlines()[1].split() == ['steps', '120', '7']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('arguments', 'words'),
+  [
+    (['--confg=x'], "Unknown command line flag 'confg'. Did you mean: config ?"),
+    ([f'--config={CONFIG}', '--config.steps', '7'], '--config.steps has no value'),
+    ([f'--config={CONFIG}', 'steps=7'], "'steps=7' is no flag"),
+    (
+      [f'--config={CONFIG}', "--config.sinks.names=('wandb_',)"],
+      'known are tensorboard, trace, wandb, trackio',
+    ),
+  ],
+)
+def test_command_lines_that_cannot_be_are_one_line(arguments, words):
+  code, out, errors = printed(*arguments)
+  assert code == 2 and out == '' and words in errors and errors.count('\n') == 1

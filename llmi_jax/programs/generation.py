@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from llmi_jax import compilation
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.attention import Rows as SharedRows
@@ -95,7 +96,7 @@ def viewer(
       if layout is not None:
         assert config is not None
         where['out_shardings'] = shardings(jax.eval_shape(view, params, fixed), layout, config)
-      made.append(jax.jit(view, **where))
+      made.append(compilation.jit('view', view, **where))
     return made[0](params, fixed)
 
   return viewed

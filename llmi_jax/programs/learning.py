@@ -12,12 +12,14 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from llmi_jax.compilation import jit
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, sharding
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.sharding import Layout, constrain
 from llmi_jax.programs import responding
 from llmi_jax.programs.program import Program
+from llmi_jax.sampling.engine import Span, untimed
 from llmi_jax.sampling.logits import Sampling
 from llmi_jax.update import state as states
 from llmi_jax.update.loss import Goal, Policy, Response
@@ -26,7 +28,7 @@ from llmi_jax.update.rows import Micro, Rows
 from llmi_jax.update.state import TrainState
 from llmi_jax.update.step import empty, finish, make_add, make_look, summary
 
-Update = Callable[[TrainState, Sequence[Micro]], tuple[TrainState, dict[str, Array]]]
+Update = Callable[..., tuple[TrainState, dict[str, Array]]]  # (state, micros, span)
 
 
 def check_sampling(sampling: Sampling) -> None:
@@ -121,10 +123,10 @@ def steps(policy: Policy, optimizer: Optimizer, goal: Goal, state_shardings: Tra
     return held(after, state_shardings), out
 
   return Steps(
-    jax.jit(start),
-    jax.jit(look),
-    jax.jit(add, donate_argnums=1),
-    jax.jit(end, static_argnums=2, donate_argnums=0),
+    jit('start of an update', start),
+    jit('log-probabilities', look),
+    jit('gradients', add, donate_argnums=1),
+    jit('optimizer', end, static_argnums=2, donate_argnums=0),
   )
 
 
@@ -202,10 +204,14 @@ def updater(
       made.append(steps(policy, optimizer, goal, where))
     return made[0]
 
-  def update(state: TrainState, micros: Sequence[Micro]) -> tuple[TrainState, dict[str, Array]]:
+  def update(
+    state: TrainState, micros: Sequence[Micro], span: Span = untimed
+  ) -> tuple[TrainState, dict[str, Array]]:
     own = programs_for(state)
     micros = [put(micro, layout) for micro in micros]
-    before = [own.look(state.params, m.rows, fixed) if m.update else None for m in micros]
+    with span('logp'):
+      before = [own.look(state.params, m.rows, fixed) if m.update else None for m in micros]
+      jax.block_until_ready(before)
     groups = [list(g) for _, g in itertools.groupby(zip(micros, before), lambda pair: pair[0].update)]
     outs = []
     for group in groups:

@@ -139,10 +139,11 @@ async def finish(
   timeline.add('tools', started, served)
   answer = Answer(task.id, scoring.compose(turn.document, outcomes), turn.document, origin=origin)
   with timeline.span('judge'):
-    verdicts = await asyncio.gather(*(judge(task, answer, place) for judge in scoring.judges))
+    judged = await asyncio.gather(*(_asked(judge, task, answer, place, timeline) for judge in scoring.judges))
+  verdicts = [verdict for verdict, *_ in judged]
   answer = dataclasses.replace(answer, verdicts=tuple(verdicts))
   parts = scoring.parts(task, answer)
-  return Trajectory(
+  trajectory = Trajectory(
     task,
     place.sample,
     (turn,),
@@ -154,3 +155,18 @@ async def finish(
       ('judge', timeline.now() - served),
     ),
   )
+  for outcome in answer.outcomes:
+    timeline.call(f'tool {outcome.tool}', outcome.status, outcome.started, outcome.ended, trajectory.id)
+  for verdict, began, ended in judged:
+    span = timeline.epoch(began), timeline.epoch(ended)
+    timeline.call(f'judge {verdict.judge}', verdict.status, *span, trajectory.id)
+  return trajectory
+
+
+async def _asked(
+  judge: Judge, task: Task, answer: Answer, place: Place, timeline: Timeline
+) -> tuple[Verdict, float, float]:
+  """A judge's verdict, and when it was asked and answered."""
+  began = timeline.now()
+  verdict = await judge(task, answer, place)
+  return verdict, began, timeline.now()

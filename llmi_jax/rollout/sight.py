@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from llmi_jax import compilation
 from llmi_jax.core.errors import DataError
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.models import mrope, vision_layout
@@ -62,7 +63,7 @@ class Sight:
     """Compiles nothing yet; without `eyes` the policy only reads."""
     self.counts = Counts()
     self.eyes = eyes
-    self._see = jax.jit(eyes.see) if eyes else None
+    self._see = compilation.jit('see', eyes.see) if eyes else None
 
   def check(self, prompt: Prompt) -> None:
     """Refuses what `request` would refuse, and runs no JAX.

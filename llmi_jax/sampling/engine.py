@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from llmi_jax import compilation
 from llmi_jax.core.errors import DataError, TrainingError
 from llmi_jax.sampling import loop, prefill, rounds
 from llmi_jax.sampling.places import Places, fetch
@@ -93,20 +94,22 @@ class Engine:
     ended: dict[str, Any] = {}
     if state is not None:
       ended = {'out_shardings': (state, self._places.emitted(), self._places.whole())}
-    self._prefill = jax.jit(partial(loop.prefill, model), donate_argnums=1, static_argnames='first', **same)
+    self._prefill = compilation.jit(
+      'prefill', partial(loop.prefill, model), donate_argnums=1, static_argnames='first', **same
+    )
     decode = partial(loop.decode, model, steps=config.chunk, sampling=config.sampling)
-    self._decode = jax.jit(decode, donate_argnums=1, **ended)
-    self._begin = jax.jit(loop.begin, donate_argnums=0, **same)
-    self._drop = jax.jit(loop.drop, donate_argnums=0, **same)
-    self._extend = jax.jit(loop.extend, static_argnums=1, **same)
-    self._widen = jax.jit(loop.widen, static_argnums=1, **same)
-    self._resize = jax.jit(loop.resize, static_argnums=1, **same)
+    self._decode = compilation.jit('decode', decode, donate_argnums=1, **ended)
+    self._begin = compilation.jit('begin', loop.begin, donate_argnums=0, **same)
+    self._drop = compilation.jit('drop', loop.drop, donate_argnums=0, **same)
+    self._extend = compilation.jit('extend', loop.extend, static_argnums=1, **same)
+    self._widen = compilation.jit('widen', loop.widen, static_argnums=1, **same)
+    self._resize = compilation.jit('resize', loop.resize, static_argnums=1, **same)
     first = partial(config.bucket, 1)
     sizes = Sizes(
       config.shards, config.first_prompts, config.rows, config.samples, config.width, config.dtype
     )
-    self._start = jax.jit(
-      partial(start, model, sizes, first(config.prompt_slots), first(config.response_slots)), **same
+    self._start = compilation.jit(
+      'start', partial(start, model, sizes, first(config.prompt_slots), first(config.response_slots)), **same
     )
 
   def _reset(self) -> None:

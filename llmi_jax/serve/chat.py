@@ -71,17 +71,19 @@ async def serve(path: str, name: str) -> None:
   """Loads the policy and serves it.
 
   Raises:
-    ConfigError: others than this machine would be served without a key.
+    ConfigError: others than this machine would be served without a key, or the port is taken.
     WeightsError: the policy cannot be loaded.
   """
   host, port = door.HOST.value, door.PORT.value or DEFAULT_PORT
-  key, chosen, device = door.key(KEY, host), scaling.read(), Device()
+  key, chosen = door.key(KEY, host), scaling.read()
+  listening, device = door.listen(host, port), Device()
   try:
     async with _application(path, name, key, chosen, device) as application:
       settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')
       print(f'Serving {name} on http://{host}:{port}/v1', flush=True)
-      await uvicorn.Server(settings).serve()
+      await uvicorn.Server(settings).serve([listening])
   finally:
+    listening.close()
     device.close()
 
 

@@ -39,7 +39,7 @@ def main(config: toolbox.Config) -> None:
 
 async def serve(config: toolbox.Config, host: str, port: int, key: str) -> None:
   """The same, with everything given."""
-  device = Device()
+  listening, device = door.listen(host, port), Device()
   try:
     async with toolbox.registry(config.tools, device) as registry:
       dispatcher = toolbox.dispatcher(registry, config.tools)
@@ -47,8 +47,9 @@ async def serve(config: toolbox.Config, host: str, port: int, key: str) -> None:
         application(dispatcher, key), host, port, log_level='warning', lifespan='off', ws='none'
       )
       print(f'Serving {", ".join(tool.spec.name for tool in registry)} on http://{host}:{port}', flush=True)
-      await uvicorn.Server(settings).serve()
+      await uvicorn.Server(settings).serve([listening])
   finally:
+    listening.close()
     device.close()
 
 

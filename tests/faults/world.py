@@ -12,6 +12,7 @@ import contextvars
 import ctypes
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -25,7 +26,7 @@ import jax
 import jax.numpy as jnp
 
 from configs import grpo_tiny
-from llmi_jax import judging, main, metrics, rewarding, toolbox, trainer, wiring
+from llmi_jax import audience, judging, main, metrics, rewarding, toolbox, trainer, wiring
 from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.errors import LlmiError
 from llmi_jax.data import evaluations, rollouts
@@ -33,6 +34,8 @@ from llmi_jax.data.builtin import generate
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.services.journal import Journal
+from llmi_jax.terminal.compiles import Compiles
+from llmi_jax.terminal.screen import Screen
 from llmi_jax.tools.dispatch import Dispatcher
 from tests.faults import plants
 
@@ -129,6 +132,8 @@ class World:
     journal = Journal(folder)
     saved = main.open_checkpoints(self.config, folder, policy, None, train, held)
     writer = metrics.Writer(folder)
+    screen = Screen(io.StringIO())
+    seen = audience.audience(self.config, folder, screen, Compiles(screen), policy.config, 0)
     try:
       dispatcher = Told(self.registry, seed=self.config.seed, journal=journal, shim=self.shim, made=made)
       roller = dataclasses.replace(
@@ -137,7 +142,7 @@ class World:
       names = tuple(spec.name for spec in self.registry.specs)
       run = main.make_run(
         self.config, folder, policy, None, roller, saved, writer, names, stop,
-        train, held, chosen, lambda step, trajectories: {}, journal.trim,
+        train, held, chosen, lambda step, trajectories: {}, journal.trim, seen,
       )  # fmt: skip
       self.parts.setdefault('update', run.update)
       self.parts.setdefault('view', run.view)
@@ -147,13 +152,13 @@ class World:
       found = {'began': int(state.step), 'restored': digest(state)}
       if restore_only:
         return found
-      with mock.patch.object(metrics.Progress, 'note', lambda progress, text: self.said.append(text)):
+      with mock.patch.object(Screen, 'say', lambda screen, text: self.said.append(text)):
         summary = await trainer.train(run, state, past)
       writer.summarize(summary)
       steps = saved.steps()
     finally:
       journal.close()
-      writer.close()
+      seen.sinks.close()
       saved.close()
     said = [words for words in self.said if words.startswith('Warning')]
     return found | {'state': told(folder, summary, steps), 'calls': made, 'said': said}

@@ -195,7 +195,6 @@ def write_metrics(workdir, steps):
       line[f'tools/{tool}/calls'] = max(0, round(14 - 3 * i + 6 * t * (i - 1) + noise(2)))
       line[f'tools/{tool}/success_rate'] = max(0, min(1, 0.4 + 0.12 * i + 0.4 * t + noise(0.05)))
     writer.write(step, line)
-  writer.close()
 
 
 EVALUATION = (
