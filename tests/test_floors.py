@@ -15,12 +15,12 @@ FLOORS = {
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics'), 3),
   **dict.fromkeys(('rollout', 'programs', 'report'), 4),
-  **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
+  **dict.fromkeys(('eval', 'tts', 'painting', 'planning', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(('course', 'forms', 'speaking', 'updating'), 8),  # likewise, over these
-  **dict.fromkeys(('answering', 'benches', 'crews'), 9),  # likewise, for answers and evaluation
-  'scaling': 10,  # likewise, over these
+  **dict.fromkeys(('answering', 'benches', 'crews', 'planned'), 9),  # likewise, for answers and evaluation
+  **dict.fromkeys(('measuring', 'scaling'), 10),  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')

@@ -85,18 +85,25 @@ def viewer(
     layout: where the view lives; parameters come from wherever they are on the same mesh. None is one device.
   """
 
-  def view(params, fixed):
-    return decoder.decode_view(lora.join(params, fixed), dtype)
-
   made: list[Callable[..., decoder.View]] = []
 
   def viewed(params):
     if not made:
-      where: dict[str, Any] = {}
-      if layout is not None:
-        assert config is not None
-        where['out_shardings'] = shardings(jax.eval_shape(view, params, fixed), layout, config)
-      made.append(jax.jit(view, **where))
+      made.append(make_view(params, fixed, dtype, config, layout))
     return made[0](params, fixed)
 
   return viewed
+
+
+def make_view(
+  params: Any, fixed: Any, dtype: Any, config: DecoderConfig | None, layout: Layout | None
+) -> Any:
+  """The jitted (params, fixed) → view."""
+
+  def view(params, fixed):
+    return decoder.decode_view(lora.join(params, fixed), dtype)
+
+  if layout is None:
+    return jax.jit(view)
+  assert config is not None
+  return jax.jit(view, out_shardings=shardings(jax.eval_shape(view, params, fixed), layout, config))
