@@ -128,20 +128,16 @@ def learn(
   most = search.largest(fits, each, begin)
   chosen = tried[most or min(tried)]
   budget = (most or 1) * (config.prompt.tokens + run.samples * widest)
-  programs = {p.name: p for p in planned.learning(run, most or 1, (widest,))}
-  sums = programs['end'].arguments[1]
-  parts = base | {'gradients': held(sums)}
-  others = {name: bench(programs[name]) for name in ('start', 'end')}
-  beside = {f'add {widest}': base['optimizer'], 'start': base['optimizer'], 'end': held(planned.fixed(run))}
-  totals = {one.name: beside[one.name] + one.total for one in (chosen, *others.values())}
+  last = next(p for p in planned.learning(run, most or 1, (widest,)) if p.name == 'end')
+  end, parts = bench(last), base | {'gradients': held(last.arguments[1])}
+  totals = {
+    f'add {widest}': base['optimizer'] + chosen.total,
+    'end': held(planned.fixed(run)) + end.total,
+  }
   fullest = max(totals, key=lambda name: totals[name])
-  rest = max(0.0, totals[fullest] - sum(parts.values()))
+  parts['temporaries'] = max(0.0, totals[fullest] - sum(parts.values()))
   groups = max(1, min(each, budget // (config.prompt.tokens + run.samples * usual)))
   typical = chosen if usual == widest else add(groups, usual)
   often = -(-each // groups) * pieces.updates
-  runs = [
-    Runs('learning', others['start'], pieces.updates),
-    Runs('learning', typical, often),
-    Runs('learning', others['end'], pieces.updates),
-  ]
-  return Phase('learning', parts | {'temporaries': rest}, fullest), runs, most
+  runs = [Runs('learning', typical, often), Runs('learning', end, pieces.updates)]
+  return Phase('learning', parts, fullest), runs, most

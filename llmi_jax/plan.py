@@ -23,8 +23,8 @@ from llmi_jax.planning.topology import Slice
 from llmi_jax.wiring import Config
 
 TOPOLOGY = flags.DEFINE_string('topology', 'help', 'CHIP:SHAPE, such as v5p:4x4x4 or cpu:8; help lists them.')
-PROMPT = flags.DEFINE_integer('mean_prompt', 1024, 'Tokens of a prompt that times are told for.')
-RESPONSE = flags.DEFINE_integer('mean_response', 2048, 'Tokens of a response, likewise.')
+PROMPT = flags.DEFINE_integer('mean_prompt', 0, 'Tokens of a prompt that times are told for; 0: the longest.')
+RESPONSE = flags.DEFINE_integer('mean_response', 0, 'Tokens of a response, likewise.')
 
 # What to change where a kind of memory is too large.
 MEND = {
@@ -51,7 +51,7 @@ def main(config: Config) -> None:
   place = topology.find(TOPOLOGY.value)
   run = planned.planned(config, place.devices, place.processes)
   longest = Lengths(config.prompt.tokens, config.sampler.tokens)
-  mean = Lengths(min(PROMPT.value, longest.prompt), min(RESPONSE.value, longest.response))
+  mean = Lengths(*(min(one or most, most) for one, most in zip((PROMPT.value, RESPONSE.value), longest)))
   tell = lambda name: print(f'Compiling {name} …', file=sys.stderr, flush=True)
   found = measuring.measured(run, place.chip, mean, tell)
   print(told(run, place, mean, found))

@@ -1,7 +1,7 @@
 """Floating-point operations of a traced program: matrix products, loops and recomputation counted.
 
 Traced before it is partitioned, a program counts for all devices together. A loop without a known end counts
-as one pass, so that a decoding program counts one step.
+as one pass, so that a decoding program counts one step; of branches the costliest counts.
 """
 
 import math

@@ -1,7 +1,8 @@
 """Compiled text → bytes to and from memory, and bytes between devices; loops count as often as they run.
 
 Estimates: fusions are taken to read each operand once, and of stacked operands only the slice that they use.
-A loop whose end is not a constant counts as one pass, so that a decoding program counts one step.
+A loop whose end is not a constant counts as one pass, so that a decoding program counts one step; of branches
+all count.
 """
 
 import dataclasses

@@ -82,7 +82,9 @@ def _tpus(name: str) -> Sequence[Any]:
       f'--topology={name} needs the compiler for TPUs, which is not installed; `pip install libtpu` adds it '
       'and needs no TPU.'
     )
-  # Without these libtpu asks the cloud's metadata server what machine this is.
+  # Several may plan at once: no TPU is touched. Without the others libtpu asks the cloud's metadata server
+  # what machine this is.
+  os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
   os.environ.setdefault('TPU_ACCELERATOR_TYPE', name.replace(':', '-'))
   os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
