@@ -12,4 +12,5 @@ from configs import recipes
 def get_config(arg=None):
   config = recipes.paper('Qwen3-4B')
   config.mesh.tensor = 2
+  config.policy.logits = 1 << 34
   return recipes.local(config, '') if arg == 'runlocal' else config

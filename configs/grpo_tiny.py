@@ -39,7 +39,7 @@ def get_config(arg=None):
   config.policy.remat = (
     'none'  # activations kept for the gradient: all (none), attention, dots or none (full)
   )
-  config.policy.logits = 1 << 25  # logits held at once
+  config.policy.logits = 1 << 25  # logits held at once, by all devices together
   config.policy.share_prompts = True  # a prompt is run once for all its responses, in updates too
   config.policy.frozen = ()  # parameters that stay as they are: tower.* or *.moe.router.*
   config.policy.lora = ConfigDict()

@@ -19,4 +19,5 @@ def get_config(arg=None):
   config.loss.clip_dual = 0.0
   config.optimizer.warmup = 6
   config.mesh.tensor = 4
+  config.policy.logits = 1 << 34
   return recipes.local(config, 'experts') if arg == 'runlocal' else config

@@ -58,6 +58,10 @@ class Compiled:
     finally:
       ear.leave(call)
 
+  def trace(self, *args: Any, **kwargs: Any) -> Any:
+    """As `jax.jit` does it."""
+    return self._jitted.trace(*args, **kwargs)
+
   def lower(self, *args: Any, **kwargs: Any) -> Any:
     """As `jax.jit` does it."""
     return self._jitted.lower(*args, **kwargs)

@@ -21,8 +21,9 @@ from llmi_jax.models.decoder import Decoder
 from llmi_jax.models.registry import from_hf
 from llmi_jax.models.sharding import leaf_name
 from llmi_jax.text import tokens
-from llmi_jax.weights import save
+from llmi_jax.weights import load, save
 
+SHIPPED = 'builtin:tiny'
 EXPERTS, ACTIVE = 4, 2
 TEMPLATE = """\
 {%- for message in messages -%}
@@ -54,22 +55,38 @@ def make(folder: pathlib.Path, form: str, seed: int = 0) -> None:
   Raises:
     ConfigError: the form is unknown.
   """
-  makers = {'experts': experts, 'seeing': seeing}
-  if form not in makers:
-    raise ConfigError(f'config.policy.form is {form!r}; known are {", ".join(makers)} and empty.')
+  config = shape(form)
   save.check_free(folder)
-  makers[form](folder, seed)
+  shipped = wiring.load_policy(SHIPPED)
+  model = jax.jit(lambda key: Decoder(config, key))(jax.random.key(seed))
+  if form == 'experts':
+    _save(folder, _copied(model, shipped.model), config, shipped, ('chat_template.jinja',), {})
+  else:
+    written = {'chat_template.jinja': TEMPLATE, 'preprocessor_config.json': json.dumps(PROCESSOR)}
+    _save(folder, model, config, shipped, (), written)
 
 
-def experts(folder: pathlib.Path, seed: int) -> None:
-  """The built-in policy, each of its feed-forward maps copied into `EXPERTS` experts."""
-  dense = wiring.load_policy('builtin:tiny')
-  config = dataclasses.replace(
-    dense.config,
-    architecture='Qwen3MoeForCausalLM',
-    experts=Experts(EXPERTS, ACTIVE, dense.config.ff, True, tuple(range(dense.config.layers))),
-  )
-  known = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dense.model)}
+def shape(form: str) -> DecoderConfig:
+  """The shape of a form's policy.
+
+  Raises:
+    ConfigError: the form is unknown.
+  """
+  shapes = {'experts': _experts, 'seeing': _seeing}
+  if form not in shapes:
+    raise ConfigError(f'config.policy.form is {form!r}; known are {", ".join(shapes)} and empty.')
+  return shapes[form](load.read_config(wiring.policy_folder(SHIPPED)))
+
+
+def _experts(dense: DecoderConfig) -> DecoderConfig:
+  """The built-in policy, each of its feed-forward maps replaced by `EXPERTS` experts."""
+  experts = Experts(EXPERTS, ACTIVE, dense.ff, True, tuple(range(dense.layers)))
+  return dataclasses.replace(dense, architecture='Qwen3MoeForCausalLM', experts=experts)
+
+
+def _copied(fresh: Decoder, dense: Decoder) -> Decoder:
+  """A mixture whose every expert is the dense policy's feed-forward map; its routers stay as they are."""
+  known = {leaf_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dense)}
 
   def fill(path: Any, leaf: jax.Array) -> jax.Array:
     name = leaf_name(path)
@@ -80,15 +97,12 @@ def experts(folder: pathlib.Path, seed: int) -> None:
       return jnp.broadcast_to(copied[:, None], leaf.shape)
     return known[name]
 
-  fresh = jax.jit(lambda key: Decoder(config, key))(jax.random.key(seed))
-  model = jax.tree_util.tree_map_with_path(fill, fresh)
-  _save(folder, model, config, dense, ('chat_template.jinja',), {})
+  return jax.tree_util.tree_map_with_path(fill, fresh)
 
 
-def seeing(folder: pathlib.Path, seed: int) -> None:
-  """A random policy with a vision tower, over the built-in tokenizer."""
-  shipped = wiring.load_policy('builtin:tiny')
-  special = shipped.tokenizer.specials
+def _seeing(dense: DecoderConfig) -> DecoderConfig:
+  """A small decoder with a vision tower, over the built-in tokenizer."""
+  special = tokens.load(wiring.policy_folder(SHIPPED)).specials
   width = 96
   text = {
     'hidden_size': width,
@@ -96,7 +110,7 @@ def seeing(folder: pathlib.Path, seed: int) -> None:
     'num_hidden_layers': 3,
     'num_attention_heads': 4,
     'num_key_value_heads': 2,
-    'vocab_size': shipped.config.vocab,
+    'vocab_size': dense.vocab,
     'rms_norm_eps': 1e-6,
     'max_position_embeddings': 4096,
     'rope_parameters': {'rope_type': 'default', 'rope_theta': 1e6, 'mrope_section': [4, 4, 4]},
@@ -123,10 +137,7 @@ def seeing(folder: pathlib.Path, seed: int) -> None:
     'vision_start_token_id': special['<|vision_start|>'],
     'vision_end_token_id': special['<|vision_end|>'],
   }
-  config = from_hf(fields)
-  model = jax.jit(lambda key: Decoder(config, key))(jax.random.key(seed))
-  written = {'chat_template.jinja': TEMPLATE, 'preprocessor_config.json': json.dumps(PROCESSOR)}
-  _save(folder, model, config, shipped, (), written)
+  return from_hf(fields)
 
 
 def _save(

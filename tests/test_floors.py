@@ -15,14 +15,14 @@ FLOORS = {
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics', 'sinks'), 3),
   **dict.fromkeys(('rollout', 'programs', 'report', 'terminal'), 4),
-  **dict.fromkeys(('eval', 'tts', 'painting', 'run'), 5),
+  **dict.fromkeys(('eval', 'tts', 'painting', 'planning', 'run'), 5),
   **dict.fromkeys(('trainer', 'warm_start', 'judging', 'toolbox'), 6),
   **dict.fromkeys(('front', 'pods', 'rebuild', 'rewarding', 'wiring'), 7),  # what entry points share
   **dict.fromkeys(
     ('audience', 'claim', 'course', 'forms', 'speaking', 'sweeping', 'updating'), 8
   ),  # over these
-  **dict.fromkeys(('answering', 'benches', 'budget', 'crews'), 9),  # likewise, for answers and evaluation
-  **dict.fromkeys(('closing', 'scaling'), 10),  # likewise, over these
+  **dict.fromkeys(('answering', 'benches', 'budget', 'crews', 'planned'), 9),  # likewise, for answers
+  **dict.fromkeys(('closing', 'measuring', 'scaling'), 10),  # likewise, over these
   **dict.fromkeys(('main', 'generate', 'evaluate', 'rescore', 'export', 'plan', 'serve', 'view'), 11),
 }
 PURE = ('models', 'rl', 'sampling', 'painter')

@@ -85,18 +85,26 @@ def viewer(
     layout: where the view lives; parameters come from wherever they are on the same mesh. None is one device.
   """
 
-  def view(params, fixed):
-    return decoder.decode_view(lora.join(params, fixed), dtype)
-
   made: list[Callable[..., decoder.View]] = []
 
   def viewed(params):
     if not made:
-      where: dict[str, Any] = {}
-      if layout is not None:
-        assert config is not None
-        where['out_shardings'] = shardings(jax.eval_shape(view, params, fixed), layout, config)
-      made.append(compilation.jit('view', view, **where))
+      made.append(make_view(params, fixed, dtype, config, layout))
     return made[0](params, fixed)
 
   return viewed
+
+
+def make_view(
+  params: Any, fixed: Any, dtype: Any, config: DecoderConfig | None, layout: Layout | None
+) -> Any:
+  """The jitted (params, fixed) → view."""
+
+  def view(params, fixed):
+    return decoder.decode_view(lora.join(params, fixed), dtype)
+
+  if layout is None:
+    return compilation.jit('view', view)
+  assert config is not None
+  where = shardings(jax.eval_shape(view, params, fixed), layout, config)
+  return compilation.jit('view', view, out_shardings=where)

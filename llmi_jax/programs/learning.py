@@ -15,8 +15,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from llmi_jax.compilation import jit
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, sharding
-from llmi_jax.models.config import DecoderConfig
+from llmi_jax.models.config import DecoderConfig, VisionConfig
 from llmi_jax.models.sharding import Layout, constrain
+from llmi_jax.models.vision_layout import Pictures
 from llmi_jax.programs import responding
 from llmi_jax.programs.program import Program
 from llmi_jax.sampling.engine import Span, untimed
@@ -24,7 +25,7 @@ from llmi_jax.sampling.logits import Sampling
 from llmi_jax.update import state as states
 from llmi_jax.update.loss import Goal, Policy, Response
 from llmi_jax.update.optimizer import Optimizer
-from llmi_jax.update.rows import Micro, Rows
+from llmi_jax.update.rows import Micro, Rows, Seen
 from llmi_jax.update.state import TrainState
 from llmi_jax.update.step import empty, finish, make_add, make_look, summary
 
@@ -234,12 +235,16 @@ class Sizes:
     samples: R.
     groups: width → prompts of a micro-batch of this width, in all processes together.
     updates: per step.
+    picture: slots of the one picture in every prompt; 0 for none.
+    shards: a micro-batch's pictures are cut into.
   """
 
   prompt: int
   samples: int
   groups: tuple[tuple[int, int], ...]
   updates: int = 1
+  picture: int = 0
+  shards: int = 1
 
 
 def programs(
@@ -261,7 +266,7 @@ def programs(
     config: the policy's shape.
     optimizer: static choices.
     goal: static choices of the loss.
-    sizes: of micro-batches without pictures.
+    sizes: of micro-batches.
     params: what is trained, or its shapes.
     fixed: the rest, or its shapes.
     reference: likewise.
@@ -288,7 +293,7 @@ def programs(
   sums = sums._replace(grads=abstract(sums.grads, None if where is None else where.params))
   made = [Program('start', own.start, (state.params,), times=sizes.updates)]
   for width, groups in sizes.groups:
-    rows, weights = _abstract_rows(sizes, width, groups, layout)
+    rows, weights = _abstract_rows(sizes, width, groups, config, layout)
     before = None
     if sizes.updates > 1:
       looked = jax.eval_shape(own.look, state.params, rows, fixed)
@@ -299,7 +304,9 @@ def programs(
   return (*made, Program('end', own.end, (state, sums, True), donated=(0,), times=sizes.updates))
 
 
-def _abstract_rows(sizes: Sizes, width: int, groups: int, layout: Layout | None) -> tuple[Rows, Any]:
+def _abstract_rows(
+  sizes: Sizes, width: int, groups: int, config: DecoderConfig, layout: Layout | None
+) -> tuple[Rows, Any]:
   """Shapes of a micro-batch and of its weights."""
 
   def array(*shape: int, dtype: Any = jnp.int32) -> jax.ShapeDtypeStruct:
@@ -316,5 +323,20 @@ def _abstract_rows(sizes: Sizes, width: int, groups: int, layout: Layout | None)
     mask=numbers(),
     logp_sampled=numbers(),
     advantage=array(count, dtype=jnp.float32),
+    seen=_abstract_seen(sizes, groups, config.vision, array) if sizes.picture and config.vision else None,
   )
   return rows, numbers()
+
+
+def _abstract_seen(sizes: Sizes, groups: int, tower: VisionConfig, array: Callable[..., Any]) -> Seen:
+  """Shapes of the pictures of as many prompts, one in each; see `rollout.album`."""
+  count = sizes.shards
+  while count < groups:
+    count *= 2
+  slots = sizes.picture
+  pictures = Pictures(
+    array(count, slots, tower.patch_width, dtype=jnp.float32),
+    array(count, slots, dtype=jnp.bool_),
+    array(count, slots, 2),
+  )
+  return Seen(array(groups, 3, sizes.prompt), array(groups), array(groups, sizes.prompt), (pictures,))

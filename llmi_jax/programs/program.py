@@ -1,7 +1,7 @@
 """A device program as a record: what is compiled, for which shapes, where they lie and what is given away."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
@@ -15,6 +15,7 @@ class Program:
     arguments: trees of `jax.ShapeDtypeStruct`, with shardings where there is a mesh.
     donated: positions of arguments whose memory the results take over.
     times: how often a step runs it, as far as that is known beforehand.
+    options: static arguments by name.
   """
 
   name: str
@@ -22,7 +23,13 @@ class Program:
   arguments: tuple[Any, ...]
   donated: tuple[int, ...] = ()
   times: int = 1
+  options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  def trace(self) -> Any:
+    """Traced for its shapes: has the `jaxpr`, and can be lowered."""
+    function: Any = self.function
+    return function.trace(*self.arguments, **self.options)
 
   def lower(self) -> Any:
     """Traced and lowered for its shapes; needs no weights."""
-    return self.function.lower(*self.arguments)  # pyright: ignore[reportFunctionMemberAccess]
+    return self.trace().lower()

@@ -7,22 +7,21 @@ samples, and all run the same programs (see `rounds`).
 import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from llmi_jax import compilation
 from llmi_jax.core.errors import DataError, TrainingError
-from llmi_jax.sampling import loop, prefill, rounds
+from llmi_jax.sampling import prefill, rounds
 from llmi_jax.sampling.places import Places, fetch
+from llmi_jax.sampling.programs import programs
 from llmi_jax.sampling.request import Piece, Request, Sample
 from llmi_jax.sampling.rounds import Agree, Kind, Report, Round
 from llmi_jax.sampling.settings import EngineConfig, check
 from llmi_jax.sampling.slots import Group, Shape, Slots
-from llmi_jax.sampling.state import Beginning, Emitted, Model, Sizes, start
+from llmi_jax.sampling.state import Beginning, Emitted, Model
 
 Span = Callable[[str], contextlib.AbstractContextManager[None]]
 
@@ -76,7 +75,7 @@ class Engine:
     self.config, self.counts = config, Counts()
     self.pieces: list[Piece] = []
     self._places, self._agree = places, agree
-    self._compile(model)
+    self._run = programs(model, config, places)
     banned = np.zeros(config.vocab, bool)
     banned[list(config.banned)] = True
     if banned.all():
@@ -86,31 +85,6 @@ class Engine:
     self._kinds = prefill.kinds(config, model.see is not None)
     self._turn = 0
     self._reset()
-
-  def _compile(self, model: Model) -> None:
-    """Makes the programs; each leaves the state where it found it."""
-    config, state = self.config, self._places.state()
-    same: dict[str, Any] = {} if state is None else {'out_shardings': state}
-    ended: dict[str, Any] = {}
-    if state is not None:
-      ended = {'out_shardings': (state, self._places.emitted(), self._places.whole())}
-    self._prefill = compilation.jit(
-      'prefill', partial(loop.prefill, model), donate_argnums=1, static_argnames='first', **same
-    )
-    decode = partial(loop.decode, model, steps=config.chunk, sampling=config.sampling)
-    self._decode = compilation.jit('decode', decode, donate_argnums=1, **ended)
-    self._begin = compilation.jit('begin', loop.begin, donate_argnums=0, **same)
-    self._drop = compilation.jit('drop', loop.drop, donate_argnums=0, **same)
-    self._extend = compilation.jit('extend', loop.extend, static_argnums=1, **same)
-    self._widen = compilation.jit('widen', loop.widen, static_argnums=1, **same)
-    self._resize = compilation.jit('resize', loop.resize, static_argnums=1, **same)
-    first = partial(config.bucket, 1)
-    sizes = Sizes(
-      config.shards, config.first_prompts, config.rows, config.samples, config.width, config.dtype
-    )
-    self._start = compilation.jit(
-      'start', partial(start, model, sizes, first(config.prompt_slots), first(config.response_slots)), **same
-    )
 
   def _reset(self) -> None:
     """The next requests meet the same clock and empty slots, whatever ran before."""
@@ -123,7 +97,7 @@ class Engine:
     self._ages = np.zeros(rows, np.int64)
     self._dropped = np.zeros(rows, bool)
     self._others = False
-    self._state = self._start()
+    self._state = self._run.start()
 
   @property
   def busy(self) -> bool:
@@ -187,7 +161,7 @@ class Engine:
         self._keep_more()
         continue
       if now.drop:
-        self._state = self._drop(self._state, self._places.put_rows(self._dropped))
+        self._state = self._run.drop(self._state, self._places.put_rows(self._dropped))
         self._dropped[:] = False
       if now.kind >= 0:
         with span('prefill'):
@@ -204,7 +178,8 @@ class Engine:
   def lower(self, params: Any) -> Any:
     """The decoding program, lowered for the state at hand; nothing runs."""
     quota = self._places.put_whole(np.int32(self.config.rows))
-    return self._decode.lower(params, self._state, self._banned, self._stops, quota)
+    decode: Any = self._run.decode
+    return decode.lower(params, self._state, self._banned, self._stops, quota)
 
   def _rest(self) -> None:
     """Begins anew where nothing is left; with several processes, the next round tells."""
@@ -240,7 +215,7 @@ class Engine:
     slots, processes = self._slots, self._places.processes
     prompts = min(2 * slots.shape.prompts * processes, self.config.most_prompts)
     slots.extend(prompts // processes)
-    self._state = self._extend(self._state, prompts)
+    self._state = self._run.extend(self._state, prompts)
 
   def _prefill_some(self, params: Any, now: Round) -> None:
     """One program: prompts of the chosen kind, on every process as many as it has."""
@@ -254,7 +229,7 @@ class Engine:
     if features is not None:
       features = self._places.put_whole(features)
     chunk = self._places.put_chunk(prefill.chunk_of(filled, kind))
-    self._state = self._prefill(params, self._state, chunk, features, first=kind.first)
+    self._state = self._run.prefill(params, self._state, chunk, features, first=kind.first)
     for group in filter(None, filled):
       took = min(kind.width, len(group.request.tokens) - group.done)
       group.done += took
@@ -274,12 +249,13 @@ class Engine:
       keys[row] = group.keys[sample]
       self._ages[row] = 0
     beginning = Beginning(fresh, entry, limit, keys, *self._slots.table())
-    self._state = self._begin(self._state, self._places.put_beginning(beginning))
+    self._state = self._run.begin(self._state, self._places.put_beginning(beginning))
 
   def _grow_prompts(self, slots: int) -> None:
     kept = jax.tree.leaves(self._state.prompts.kv)[0].shape[2]
     if slots > kept:
-      self._state = self._widen(self._state, self.config.bucket(slots, max(slots, self.config.prompt_slots)))
+      wanted = self.config.bucket(slots, max(slots, self.config.prompt_slots))
+      self._state = self._run.widen(self._state, wanted)
 
   def _fit_ring(self, oldest: int) -> None:
     """The smallest ring that holds what the next chunk may store; it shrinks only where that saves much."""
@@ -288,12 +264,12 @@ class Engine:
       min(oldest + self.config.chunk, self.config.response_slots), self.config.response_slots
     )
     if wanted > slots or 4 * wanted <= slots:
-      self._state = self._resize(self._state, wanted)
+      self._state = self._run.resize(self._state, wanted)
 
   def _advance(self, params: Any, hungry: bool) -> list[Sample]:
     config = self.config
     quota = self._places.put_whole(np.int32(max(1, config.rows // 16) if hungry else config.rows))
-    self._state, emitted, ran = self._decode(params, self._state, self._banned, self._stops, quota)
+    self._state, emitted, ran = self._run.decode(params, self._state, self._banned, self._stops, quota)
     emitted, ran, alive = fetch((emitted, ran, self._state.rows.alive))
     steps = int(ran)
     emitted = Emitted(*(column[:steps] for column in emitted))
