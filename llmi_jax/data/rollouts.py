@@ -3,7 +3,8 @@
     WORKDIR/rollouts/{train,eval}/step=N/proc=P.parquet      one row per sample, `SCHEMA`
     WORKDIR/images/<sha256>.png                              pictures, written once
 
-The columns `step`, `prompt`, `completion` and `advantage` are TRL's.
+The columns `step`, `prompt`, `completion` and `advantage` are TRL's, and so is one column per part of the reward.
+`images` has the pictures themselves as `datasets` wants them, `{bytes, path}`.
 """
 
 import dataclasses
@@ -35,12 +36,13 @@ from llmi_jax.data.rollout import (
   from_trajectory,
   pictures,
 )
-from llmi_jax.data.rollout_schema import KEY, SCHEMA, VERSION
+from llmi_jax.data.rollout_schema import DERIVED, KEY, REWARD, SCHEMA, VERSION, with_rewards
 from llmi_jax.services import storage
 from llmi_jax.services.files import write_atomically
 
 Kind = Literal['train', 'eval']
-_ARRAYS = {'tokens': np.int32, 'mask': bool, 'logp_sampled': np.float32, 'logp_full': np.float32}
+_RECORD = [name for name in SCHEMA.names if name not in DERIVED]
+EMBEDDED = 64 << 20  # bytes of pictures in one file; beyond them only their paths stand
 
 
 def path(workdir: str | os.PathLike, kind: Kind, step: int, process: int = 0) -> pathlib.Path:
@@ -76,9 +78,13 @@ def write(
   """
   images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
   write_images(workdir, images.values())
-  rows = [_row(from_trajectory(t, weights, gate)) for t in trajectories]
+  run = pathlib.Path(workdir).resolve().name
+  made = [from_trajectory(t, weights, gate, run) for t in trajectories]
+  rows = [_row(rollout) for rollout in made]
+  _embed(rows, images)
+  parts = list(dict.fromkeys(part.name for rollout in made for part in rollout.parts))
   buffer = io.BytesIO()
-  pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression='zstd')
+  pq.write_table(pa.Table.from_pylist(rows, with_rewards(parts)), buffer, compression='zstd')
   target = path(workdir, kind, step, process)
   write_atomically(target, buffer.getvalue())
   return target
@@ -104,7 +110,7 @@ def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterato
   """
   wanted = None if ids is None else pa.array(sorted(set(ids)), pa.string())
   for file in files(source):
-    table = _open(file, None)
+    table = _open(file, _RECORD)
     if wanted is not None:
       table = table.filter(pc.field('id').isin(wanted))
     for batch in table.to_batches(max_chunksize=256):
@@ -114,7 +120,7 @@ def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterato
 def columns(source: str | os.PathLike, names: Sequence[str]) -> pa.Table:
   """Some columns of all rows, in the order of `read`; costs a fraction of it."""
   schema = pa.schema([SCHEMA.field(name) for name in names])
-  tables = [_open(file, list(names)).replace_schema_metadata(None).cast(schema) for file in files(source)]
+  tables = [_open(file, names).replace_schema_metadata(None).cast(schema) for file in files(source)]
   return pa.concat_tables(tables) if tables else schema.empty_table()
 
 
@@ -140,14 +146,14 @@ def _number(name: str) -> int:
   return int(found[0]) if found else -1
 
 
-def _open(file: pathlib.Path, names: list[str] | None) -> pa.Table:
+def _open(file: pathlib.Path, names: Sequence[str]) -> pa.Table:
   try:
     metadata = pq.read_schema(file).metadata or {}
     version = metadata.get(KEY, b'').decode()
     if version != str(VERSION):
       raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
     # The folder's name is not a column.
-    return pq.read_table(file, columns=names, partitioning=None)  # pyright: ignore[reportArgumentType]
+    return pq.read_table(file, columns=list(names), partitioning=None)  # pyright: ignore[reportArgumentType]
   except (pa.ArrowException, OSError) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'{file} cannot be read as rollouts ({reason}); remove it.') from error
@@ -155,11 +161,25 @@ def _open(file: pathlib.Path, names: list[str] | None) -> pa.Table:
 
 def _row(rollout: Rollout) -> dict[str, Any]:
   row = _plain(rollout)
+  row |= {REWARD + part.name: part.value for part in rollout.parts}
   row['timings'] = [{'name': name, 'seconds': seconds} for name, seconds in rollout.timings]
   for piece in (*row['request'], *row['answer']):
     if piece['picture']:
       piece['picture']['path'] = PictureRef(**piece['picture']).path
   return row
+
+
+def _embed(rows: Sequence[dict[str, Any]], images: Mapping[str, Image]) -> None:
+  """Gives each row its pictures; what would make the file too large stands without its bytes."""
+  left = EMBEDDED
+  for row in rows:
+    shown = [piece['picture'] for piece in (*row['request'], *row['answer']) if piece['picture']]
+    row['images'] = []
+    for sha256, path in dict.fromkeys((picture['sha256'], picture['path']) for picture in shown):
+      png = images[sha256].png
+      embedded = png if len(png) <= left else None
+      row['images'].append({'bytes': embedded, 'path': path})
+      left -= len(embedded or b'')
 
 
 def _plain(value: Any) -> Any:
