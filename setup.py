@@ -71,6 +71,7 @@ setup(
       'text/templates/*',
       'report/templates/*',
       'tts/templates/*',
+      'view/templates/*',
       'eval/prompts/*',
       'eval/templates/*',
       'eval/examples/**/*',

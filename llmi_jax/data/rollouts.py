@@ -44,6 +44,15 @@ Kind = Literal['train', 'eval']
 _RECORD = [name for name in SCHEMA.names if name not in DERIVED]
 EMBEDDED = 64 << 20  # bytes of pictures in one file; beyond them only their paths stand
 
+_RESULT = ('status', 'fault', 'error', 'seconds')
+_LEAVES = ('kind', 'tool', 'reason', 'picture.sha256', *(f'result.{name}' for name in _RESULT))
+_PARTS = pa.schema(
+  [
+    ('row', pa.int64()),
+    *((leaf.split('.')[-1], pa.float64() if leaf.endswith('seconds') else pa.string()) for leaf in _LEAVES),
+  ]
+)
+
 
 def path(workdir: str | os.PathLike, kind: Kind, step: int, process: int = 0) -> pathlib.Path:
   """Where the rollouts of a step are kept."""
@@ -118,10 +127,45 @@ def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterato
 
 
 def columns(source: str | os.PathLike, names: Sequence[str]) -> pa.Table:
-  """Some columns of all rows, in the order of `read`; costs a fraction of it."""
-  schema = pa.schema([SCHEMA.field(name) for name in names])
-  tables = [_open(file, names).replace_schema_metadata(None).cast(schema) for file in files(source)]
+  """Some columns of all rows, in the order of `read`; costs a fraction of it.
+
+  Those of reward parts are among them: what `rewards` names, with `reward_` before it.
+  """
+  field = lambda name: SCHEMA.field(name) if name in SCHEMA.names else pa.field(name, pa.float64())
+  schema = pa.schema(list(map(field, names)))
+  tables = [
+    _open(file, names).select(names).replace_schema_metadata(None).cast(schema) for file in files(source)
+  ]
   return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def rewards(file: str | os.PathLike) -> list[str]:
+  """The parts of the reward that have a column in a file."""
+  names = _open(pathlib.Path(file), None).schema.names
+  return [name.removeprefix(REWARD) for name in names if name.startswith(REWARD)]
+
+
+def parts(source: str | os.PathLike) -> pa.Table:
+  """The parts of all answers as one flat table, without their texts.
+
+  Returns:
+    `row` (which rollout, counted in the order of `read`), `kind`, `tool`, `reason`, the picture's `sha256`,
+    and of what the tool said `status`, `fault`, `error` and `seconds`.
+  """
+  tables, rows = [], 0
+  for file in files(source):
+    answers: Any = _open(file, [f'answer.list.element.{leaf}' for leaf in _LEAVES])['answer'].combine_chunks()
+    flat = pc.call_function('list_flatten', [answers])
+    found = {leaf.split('.')[-1]: _leaf(flat, leaf) for leaf in _LEAVES}
+    parents = pc.call_function('list_parent_indices', [answers]).to_numpy()
+    tables.append(pa.table({'row': pa.array(parents + rows, pa.int64()), **found}).cast(_PARTS))
+    rows += len(answers)
+  return pa.concat_tables(tables) if tables else _PARTS.empty_table()
+
+
+def _leaf(flat: Any, leaf: str) -> Any:
+  """What lies inside structs; null where one of them is."""
+  return pc.call_function('struct_field', [flat], pc.StructFieldOptions(leaf.split('.')))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def files(source: str | os.PathLike) -> list[pathlib.Path]:
@@ -146,21 +190,21 @@ def _number(name: str) -> int:
   return int(found[0]) if found else -1
 
 
-def _open(file: pathlib.Path, names: Sequence[str]) -> pa.Table:
+def _open(file: pathlib.Path, names: Sequence[str] | None) -> pa.Table:
+  """Some columns of a file; for None an empty table that has all of them."""
   try:
-    metadata = pq.read_schema(file).metadata or {}
-    version = metadata.get(KEY, b'').decode()
-    if version != str(VERSION):
-      raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
-    # The folder's name is not a column.
-    return pq.read_table(file, columns=list(names), partitioning=None)  # pyright: ignore[reportArgumentType]
+    with pq.ParquetFile(file) as opened:
+      version = (opened.schema_arrow.metadata or {}).get(KEY, b'').decode()
+      if version != str(VERSION):
+        raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
+      return opened.schema_arrow.empty_table() if names is None else opened.read(columns=list(names))
   except (pa.ArrowException, OSError) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'{file} cannot be read as rollouts ({reason}); remove it.') from error
 
 
 def _row(rollout: Rollout) -> dict[str, Any]:
-  row = _plain(rollout)
+  row = plain(rollout)
   row |= {REWARD + part.name: part.value for part in rollout.parts}
   row['timings'] = [{'name': name, 'seconds': seconds} for name, seconds in rollout.timings]
   for piece in (*row['request'], *row['answer']):
@@ -182,14 +226,16 @@ def _embed(rows: Sequence[dict[str, Any]], images: Mapping[str, Image]) -> None:
       left -= len(embedded or b'')
 
 
-def _plain(value: Any) -> Any:
-  """Dataclasses as dicts, tuples as lists, texts as UTF-8 can hold them."""
+def plain(value: Any) -> Any:
+  """Dataclasses as dicts, tuples and arrays as lists, texts as UTF-8 can hold them."""
   if isinstance(value, str):
     return value.encode('utf-8', 'backslashreplace').decode()
   if dataclasses.is_dataclass(value):
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+  if isinstance(value, np.ndarray):
+    return value.tolist()
   if isinstance(value, tuple):
-    return [_plain(item) for item in value]
+    return [plain(item) for item in value]
   return value
 
 

@@ -92,6 +92,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, report):
 def test_it_is_readable_without_javascript(visit, report):
   with visit(report, javascript=False) as v:
     assert v.page.locator('svg.chart').count() == 9
+    assert not v.page.locator('input, button').first.is_visible()  # they would do nothing
     v.page.locator('figure.plot summary').first.click()
     assert v.page.locator('figure.plot table').first.is_visible()
 
@@ -126,7 +127,7 @@ def test_hostile_text_is_shown_and_inert(visit, hostile):
     assert v.outside == [] and v.messages == []
     assert v.page.evaluate('window.pwned') is None
     assert v.page.evaluate("document.querySelectorAll('script').length") == 1
-    assert v.page.evaluate("document.querySelectorAll('iframe, form, input, base, object').length") == 0
+    assert v.page.evaluate("document.querySelectorAll('iframe, form, main input, base, object').length") == 0
     targets = v.page.locator('a').evaluate_all("all => all.map(a => a.getAttribute('href'))")
     assert all(t.startswith(('#', 'http://', 'https://', 'images/')) for t in targets)
     shown = v.page.locator('main').inner_text()
