@@ -3,8 +3,8 @@
     WORKDIR/rollouts/{train,eval}/step=N/proc=P.parquet      one row per sample, `SCHEMA`
     WORKDIR/images/<sha256>.png                              pictures, written once
 
-The columns `step`, `prompt`, `completion` and `advantage` are TRL's, and so is one column per part of the reward.
-`images` has the pictures themselves as `datasets` wants them, `{bytes, path}`.
+The columns `step`, `prompt`, `completion` and `advantage` are TRL's, and so is one column per part of the
+reward. `images` has the pictures themselves as `datasets` wants them, `{bytes, path}`.
 """
 
 import dataclasses

@@ -106,6 +106,16 @@ def align(index: Index, chosen: Sequence[Side], figure: str) -> list[Aligned]:
   return sorted(made, key=lambda a: (a.delta is None, up * (a.delta or 0.0), a.task))
 
 
+def telling(index: Index, aligned: Aligned, figure: str) -> int:
+  """The number of the sample whose difference between first and last side is greatest in the prompt's own
+  direction; 0 where no sample is on both."""
+  samples, values = index.number('sample'), index.number(figure)
+  first, last = ({int(samples[r]): values[r] for r in rows} for rows in (aligned.rows[0], aligned.rows[-1]))
+  way = -1 if (aligned.delta or 0) < 0 else 1
+  gaps = {k: way * (last[k] - first[k]) for k in sorted(first.keys() & last.keys())}
+  return max(gaps, key=lambda k: (not np.isnan(gaps[k]), gaps[k]), default=0)
+
+
 def differences(
   index: Index, chosen: Sequence[Side]
 ) -> Iterator[tuple[str, list[float | None], list[Difference]]]:

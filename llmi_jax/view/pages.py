@@ -97,7 +97,7 @@ def side_by_side(
     last=last,
     to=to,
     opened=one,
-    cards=_cards(one, chosen, index) if one else [],
+    cards=_cards(one, chosen, figure, index) if one else [],
     keys_=(('j k', 'next, previous prompt'), *KEYS[2:]),
   )
   return shell.live(f'{" and ".join(map(str, chosen))}, compared', body)
@@ -169,23 +169,22 @@ def _pair(aligned: compare.Aligned, index: Index) -> list[tuple[Shown, str] | No
 
 
 def _cards(
-  aligned: compare.Aligned, chosen: Sequence[compare.Side], index: Index
+  aligned: compare.Aligned, chosen: Sequence[compare.Side], figure: str, index: Index
 ) -> list[tuple[compare.Side, Markup]]:
-  """The first sample of a prompt on every side."""
+  """The sample of a prompt that tells most of the difference, on every side."""
   made = []
+  number = compare.telling(index, aligned, figure)
   for side, rows in zip(chosen, aligned.rows):
-    rollout = index.read(rows[0]) if rows else None
-    if rollout is None:
+    row = next((r for r in rows if index.table['sample'][r].as_py() == number), rows[0] if rows else None)
+    rollout = None if row is None else index.read(row)
+    if row is None or rollout is None:
       made.append((side, Markup('<p class="notice">This side has no sample of the prompt.</p>')))
       continue
-    about = index.about(rows[0])
+    about = index.about(row)
+    label = f'{side}, sample {about["sample"]} of {len(rows)}'
     asked = Query(open=f'{about["run"]}/{about["id"]}', of=about['kind'])
-    made.append(
-      (
-        side,
-        render(rollout, Album(about['run']), label=str(side), href=asked.address(), limits=LIMITS),
-      )
-    )
+    card = render(rollout, Album(about['run']), label=label, href=asked.address(), limits=LIMITS)
+    made.append((side, card))
   return made
 
 
