@@ -41,6 +41,8 @@ EXTRAS = {
   'wandb': ['wandb>=0.19'],  # a tracker elsewhere
   'serve': ['starlette>=1.0', 'uvicorn>=0.40'],  # tools, chat and viewer over HTTP
   'test': [
+    'axe-playwright-python>=0.1.8',  # axe-core, which audits pages for accessibility
+    'datasets>=4',  # opens rollout files as their users do
     'diffusers>=0.42',  # tiny local pipelines behind the diffusion tool
     'hypothesis>=6.150',  # properties of parsers and judges
     'peft>=0.21',  # the second implementation of LoRA files
@@ -72,6 +74,7 @@ setup(
       'text/templates/*',
       'report/templates/*',
       'tts/templates/*',
+      'view/templates/*',
       'eval/prompts/*',
       'eval/templates/*',
       'eval/examples/**/*',

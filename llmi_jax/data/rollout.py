@@ -146,6 +146,7 @@ class Rollout:
     logp_full: [T] float32 at temperature 1.
     timings: seconds by kind.
     origin: what wrote it.
+    run: the run's name; empty for none.
   """
 
   id: str
@@ -174,15 +175,24 @@ class Rollout:
   logp_full: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
   timings: tuple[tuple[str, float], ...] = ()
   origin: str = ''
+  run: str = ''
+
+  @property
+  def address(self) -> str:
+    """`run/step/task/sample`: what it is called in reports, viewers and traces."""
+    return f'{self.run}/{self.id}' if self.run else self.id
 
 
-def from_trajectory(trajectory: Trajectory, weights: Mapping[str, float], gate: str = 'paper') -> Rollout:
+def from_trajectory(
+  trajectory: Trajectory, weights: Mapping[str, float], gate: str = 'paper', run: str = ''
+) -> Rollout:
   """Flattens a trajectory.
 
   Args:
     trajectory: a finished sample.
     weights: reward weight by part name; parts without one count 0.
     gate: a key of `GATES`.
+    run: the run's name.
   """
   task, turns, answer = trajectory.task, trajectory.turns, trajectory.answer
   join = lambda field, dtype: np.concatenate([np.zeros(0, dtype), *(getattr(t, field) for t in turns)])
@@ -206,6 +216,7 @@ def from_trajectory(trajectory: Trajectory, weights: Mapping[str, float], gate: 
     logp_full=join('logp_full', np.float32).astype(np.float32),
     timings=trajectory.timings,
     origin=answer.origin,
+    run=run,
   )
 
 

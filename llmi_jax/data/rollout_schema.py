@@ -1,4 +1,4 @@
-"""The columns of a rollout file.
+"""The columns of a rollout file; `docs/rollouts.md` tells them to people.
 
 Texts are UTF-8; a lone surrogate, which a tag's JSON can spell, stands as its escape. `params` and
 `executed` are JSON objects, since tools differ in their parameters. A reader refuses files of another
@@ -6,12 +6,14 @@ Texts are UTF-8; a lone surrogate, which a tag's JSON can spell, stands as its e
 """
 
 import dataclasses
+import json
+from typing import Any
 
 import pyarrow as pa
 
 from llmi_jax.core.outcome import Attribution
 
-VERSION = 1
+VERSION = 2
 KEY = b'llmi_jax.rollouts'  # of the version, in the file's metadata
 
 _PICTURE = pa.struct(
@@ -83,6 +85,7 @@ _PART = pa.struct(
   }
 )
 _TERM = pa.struct({'name': pa.string(), 'value': pa.float64(), 'note': pa.string()})
+_IMAGE = pa.struct({'bytes': pa.binary(), 'path': pa.string()})
 _TIMING = pa.struct({'name': pa.string(), 'seconds': pa.float64()})
 
 
@@ -92,7 +95,8 @@ def _field(name: str, type: pa.DataType, meaning: str) -> pa.Field:
 
 SCHEMA = pa.schema(
   [
-    _field('id', pa.string(), 'step/task/sample'),
+    _field('run', pa.string(), "the run's name, which is its folder's"),
+    _field('id', pa.string(), 'step/task/sample; with the run before it, the name of a rollout everywhere'),
     _field('step', pa.int64(), 'training step, or the step of the policy that was evaluated'),
     _field('task', pa.string(), 'id of the task'),
     _field('sample', pa.int32(), 'index among the samples of the task in this step'),
@@ -118,6 +122,34 @@ SCHEMA = pa.schema(
     _field('logp_full', pa.list_(pa.float32()), 'at temperature 1 over the full vocabulary'),
     _field('timings', pa.list_(_TIMING), 'seconds by kind'),
     _field('origin', pa.string(), 'what wrote the answer'),
+    _field('images', pa.list_(_IMAGE), 'distinct pictures of request and answer, in order'),
   ],
   metadata={KEY: str(VERSION).encode()},
 )
+DERIVED = ('images',)  # not in the record: made from others when a file is written
+REWARD = 'reward_'  # before a part's name: the column of its values
+
+
+def with_rewards(names: list[str]) -> pa.Schema:
+  """The schema of a file whose rewards have these parts: a column for each, as TRL has one per reward.
+
+  Its metadata tells the `datasets` library that `images` are pictures.
+  """
+  schema = SCHEMA
+  for name in names:
+    schema = schema.append(_field(REWARD + name, pa.float64(), f'value of the part {name}; null if missing'))
+  features = {field.name: _feature(field.type) for field in schema}
+  told = json.dumps({'info': {'features': features}})
+  return schema.with_metadata({**(SCHEMA.metadata or {}), b'huggingface': told.encode()})
+
+
+def _feature(kind: pa.DataType) -> Any:
+  """A type in the words of the `datasets` library."""
+  if kind == _IMAGE:
+    return {'_type': 'Image'}
+  if isinstance(kind, pa.ListType):
+    return [_feature(kind.value_type)]
+  if isinstance(kind, pa.StructType):
+    return {field.name: _feature(field.type) for field in kind}
+  name = {'double': 'float64', 'float': 'float32'}.get(str(kind), str(kind))
+  return {'dtype': name, '_type': 'Value'}

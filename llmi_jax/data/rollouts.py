@@ -3,7 +3,8 @@
     WORKDIR/rollouts/{train,eval}/step=N/proc=P.parquet      one row per sample, `SCHEMA`
     WORKDIR/images/<sha256>.png                              pictures, written once
 
-The columns `step`, `prompt`, `completion` and `advantage` are TRL's.
+The columns `step`, `prompt`, `completion` and `advantage` are TRL's, and so is one column per part of the
+reward. `images` has the pictures themselves as `datasets` wants them, `{bytes, path}`.
 """
 
 import dataclasses
@@ -35,12 +36,22 @@ from llmi_jax.data.rollout import (
   from_trajectory,
   pictures,
 )
-from llmi_jax.data.rollout_schema import KEY, SCHEMA, VERSION
+from llmi_jax.data.rollout_schema import DERIVED, KEY, REWARD, SCHEMA, VERSION, with_rewards
 from llmi_jax.services import storage
 from llmi_jax.services.files import write_atomically
 
 Kind = Literal['train', 'eval']
-_ARRAYS = {'tokens': np.int32, 'mask': bool, 'logp_sampled': np.float32, 'logp_full': np.float32}
+_RECORD = [name for name in SCHEMA.names if name not in DERIVED]
+EMBEDDED = 64 << 20  # bytes of pictures in one file; beyond them only their paths stand
+
+_RESULT = ('status', 'fault', 'error', 'seconds')
+_LEAVES = ('kind', 'tool', 'reason', 'picture.sha256', *(f'result.{name}' for name in _RESULT))
+_PARTS = pa.schema(
+  [
+    ('row', pa.int64()),
+    *((leaf.split('.')[-1], pa.float64() if leaf.endswith('seconds') else pa.string()) for leaf in _LEAVES),
+  ]
+)
 
 
 def path(workdir: str | os.PathLike, kind: Kind, step: int, process: int = 0) -> pathlib.Path:
@@ -76,9 +87,13 @@ def write(
   """
   images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
   write_images(workdir, images.values())
-  rows = [_row(from_trajectory(t, weights, gate)) for t in trajectories]
+  run = pathlib.Path(workdir).resolve().name
+  made = [from_trajectory(t, weights, gate, run) for t in trajectories]
+  rows = [_row(rollout) for rollout in made]
+  _embed(rows, images)
+  parts = list(dict.fromkeys(part.name for rollout in made for part in rollout.parts))
   buffer = io.BytesIO()
-  pq.write_table(pa.Table.from_pylist(rows, SCHEMA), buffer, compression='zstd')
+  pq.write_table(pa.Table.from_pylist(rows, with_rewards(parts)), buffer, compression='zstd')
   target = path(workdir, kind, step, process)
   write_atomically(target, buffer.getvalue())
   return target
@@ -104,7 +119,7 @@ def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterato
   """
   wanted = None if ids is None else pa.array(sorted(set(ids)), pa.string())
   for file in files(source):
-    table = _open(file, None)
+    table = _open(file, _RECORD)
     if wanted is not None:
       table = table.filter(pc.field('id').isin(wanted))
     for batch in table.to_batches(max_chunksize=256):
@@ -112,10 +127,45 @@ def read(source: str | os.PathLike, ids: Iterable[str] | None = None) -> Iterato
 
 
 def columns(source: str | os.PathLike, names: Sequence[str]) -> pa.Table:
-  """Some columns of all rows, in the order of `read`; costs a fraction of it."""
-  schema = pa.schema([SCHEMA.field(name) for name in names])
-  tables = [_open(file, list(names)).replace_schema_metadata(None).cast(schema) for file in files(source)]
+  """Some columns of all rows, in the order of `read`; costs a fraction of it.
+
+  Those of reward parts are among them: what `rewards` names, with `reward_` before it.
+  """
+  field = lambda name: SCHEMA.field(name) if name in SCHEMA.names else pa.field(name, pa.float64())
+  schema = pa.schema(list(map(field, names)))
+  tables = [
+    _open(file, names).select(names).replace_schema_metadata(None).cast(schema) for file in files(source)
+  ]
   return pa.concat_tables(tables) if tables else schema.empty_table()
+
+
+def rewards(file: str | os.PathLike) -> list[str]:
+  """The parts of the reward that have a column in a file."""
+  names = _open(pathlib.Path(file), None).schema.names
+  return [name.removeprefix(REWARD) for name in names if name.startswith(REWARD)]
+
+
+def parts(source: str | os.PathLike) -> pa.Table:
+  """The parts of all answers as one flat table, without their texts.
+
+  Returns:
+    `row` (which rollout, counted in the order of `read`), `kind`, `tool`, `reason`, the picture's `sha256`,
+    and of what the tool said `status`, `fault`, `error` and `seconds`.
+  """
+  tables, rows = [], 0
+  for file in files(source):
+    answers: Any = _open(file, [f'answer.list.element.{leaf}' for leaf in _LEAVES])['answer'].combine_chunks()
+    flat = pc.call_function('list_flatten', [answers])
+    found = {leaf.split('.')[-1]: _leaf(flat, leaf) for leaf in _LEAVES}
+    parents = pc.call_function('list_parent_indices', [answers]).to_numpy()
+    tables.append(pa.table({'row': pa.array(parents + rows, pa.int64()), **found}).cast(_PARTS))
+    rows += len(answers)
+  return pa.concat_tables(tables) if tables else _PARTS.empty_table()
+
+
+def _leaf(flat: Any, leaf: str) -> Any:
+  """What lies inside structs; null where one of them is."""
+  return pc.call_function('struct_field', [flat], pc.StructFieldOptions(leaf.split('.')))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def files(source: str | os.PathLike) -> list[pathlib.Path]:
@@ -140,21 +190,22 @@ def _number(name: str) -> int:
   return int(found[0]) if found else -1
 
 
-def _open(file: pathlib.Path, names: list[str] | None) -> pa.Table:
+def _open(file: pathlib.Path, names: Sequence[str] | None) -> pa.Table:
+  """Some columns of a file; for None an empty table that has all of them."""
   try:
-    metadata = pq.read_schema(file).metadata or {}
-    version = metadata.get(KEY, b'').decode()
-    if version != str(VERSION):
-      raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
-    # The folder's name is not a column.
-    return pq.read_table(file, columns=names, partitioning=None)  # pyright: ignore[reportArgumentType]
+    with pq.ParquetFile(file) as opened:
+      version = (opened.schema_arrow.metadata or {}).get(KEY, b'').decode()
+      if version != str(VERSION):
+        raise DataError(f'{file} has rollouts of version {version or "unknown"}; version {VERSION} is read.')
+      return opened.schema_arrow.empty_table() if names is None else opened.read(columns=list(names))
   except (pa.ArrowException, OSError) as error:
     reason = str(error).splitlines()[0].rstrip('.')
     raise DataError(f'{file} cannot be read as rollouts ({reason}); remove it.') from error
 
 
 def _row(rollout: Rollout) -> dict[str, Any]:
-  row = _plain(rollout)
+  row = plain(rollout)
+  row |= {REWARD + part.name: part.value for part in rollout.parts}
   row['timings'] = [{'name': name, 'seconds': seconds} for name, seconds in rollout.timings]
   for piece in (*row['request'], *row['answer']):
     if piece['picture']:
@@ -162,14 +213,29 @@ def _row(rollout: Rollout) -> dict[str, Any]:
   return row
 
 
-def _plain(value: Any) -> Any:
-  """Dataclasses as dicts, tuples as lists, texts as UTF-8 can hold them."""
+def _embed(rows: Sequence[dict[str, Any]], images: Mapping[str, Image]) -> None:
+  """Gives each row its pictures; what would make the file too large stands without its bytes."""
+  left = EMBEDDED
+  for row in rows:
+    shown = [piece['picture'] for piece in (*row['request'], *row['answer']) if piece['picture']]
+    row['images'] = []
+    for sha256, path in dict.fromkeys((picture['sha256'], picture['path']) for picture in shown):
+      png = images[sha256].png
+      embedded = png if len(png) <= left else None
+      row['images'].append({'bytes': embedded, 'path': path})
+      left -= len(embedded or b'')
+
+
+def plain(value: Any) -> Any:
+  """Dataclasses as dicts, tuples and arrays as lists, texts as UTF-8 can hold them."""
   if isinstance(value, str):
     return value.encode('utf-8', 'backslashreplace').decode()
   if dataclasses.is_dataclass(value):
-    return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+  if isinstance(value, np.ndarray):
+    return value.tolist()
   if isinstance(value, tuple):
-    return [_plain(item) for item in value]
+    return [plain(item) for item in value]
   return value
 
 

@@ -88,6 +88,13 @@ def number(value: float | None) -> str:
   return f'{value:.1f}' if abs(value) >= 10 else f'{value:.3f}'
 
 
+def signed(value: float | None, digits: int = 3) -> str:
+  """A difference for people: its sign always, a dash for none."""
+  if value is None:
+    return '–'
+  return f'{"−" if value < 0 else "+"}{abs(value):.{digits}f}'
+
+
 def _figure(chart: Chart, value: float | None) -> str:
   """A number beside others of its chart."""
   return f'{value:.3f}' if chart.whole and value is not None else number(value)

@@ -7,9 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from llmi_jax.data import rollouts
 from llmi_jax.data.rollout import Rollout
 from llmi_jax.report.render import Sibling
@@ -82,25 +79,16 @@ def choose(workdir: str | os.PathLike) -> Gallery:
 
 def _rows(folder: pathlib.Path) -> list[_Row]:
   names = ['id', 'step', 'task', 'sample', 'reward', 'advantage']
-  table = rollouts.columns(folder, [*names, 'answer'])
-  answers = table['answer'].combine_chunks()
-  made = {kind: _tools(answers, kind) for kind in ('picture', 'gap')}
+  table = rollouts.columns(folder, names)
+  made: dict[str, dict[int, list[str]]] = {'picture': defaultdict(list), 'gap': defaultdict(list)}
+  parts = rollouts.parts(folder).select(['row', 'kind', 'tool']).to_pydict()
+  for row, kind, tool in zip(*parts.values()):
+    if kind in made:
+      made[kind][row].append(tool)
   return [
     _Row(**row, gaps=len(made['gap'][i]), tools=frozenset(made['picture'][i]))
-    for i, row in enumerate(table.select(names).to_pylist())
+    for i, row in enumerate(table.to_pylist())
   ]
-
-
-def _tools(answers: pa.ListArray, kind: str) -> dict[int, list[str]]:
-  """The tool of each part of a kind, by row."""
-  found: dict[int, list[str]] = defaultdict(list)
-  parents = pc.call_function('list_parent_indices', [answers])
-  parts = pc.call_function('list_flatten', [answers])
-  wanted = pc.call_function('equal', [parts.field('kind'), pa.scalar(kind)])
-  chosen = parents.filter(wanted).to_pylist(), parts.field('tool').filter(wanted).to_pylist()
-  for row, tool in zip(*chosen):
-    found[row].append(tool)
-  return found
 
 
 def _pairs(rows: Sequence[_Row]) -> list[tuple[_Row, _Row]]:

@@ -3,7 +3,8 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -11,14 +12,15 @@ from markupsafe import Markup
 from llmi_jax import metrics
 from llmi_jax.core.errors import DataError
 from llmi_jax.data.rollout import Rollout
-from llmi_jax.report import charts, curves, gallery, shell
+from llmi_jax.report import calls, charts, curves, gallery, shell
 from llmi_jax.report.pictures import Pictures, from_folder
 from llmi_jax.report.render import Sibling, render, request_html
 from llmi_jax.services.files import write_atomically
 
 NAME = 'report.html'
 MOST_BYTES = 25 << 20
-_BUDGETS = (20 << 20, 8 << 20, 0)  # bytes of pictures, tried in turn until the page is small enough
+_SPARE = 64 << 10  # bytes for what is said of pictures beside the file
+_BESIDE = "data: 'self' file:"  # opened from a file, a page has no origin that 'self' could mean
 
 # Shares among an evaluation's figures: key, name, meaning.
 _FIGURES = (
@@ -65,8 +67,19 @@ class Figure(NamedTuple):
     return None if self.before is None or self.after is None else self.after - self.before
 
 
-def build(workdir: str | os.PathLike) -> pathlib.Path:
+def _tell(words: str) -> None:
+  print(words, file=sys.stderr)
+
+
+def build(workdir: str | os.PathLike, tell: Callable[[str], None] = _tell) -> pathlib.Path:
   """Writes `report.html` from what a run has left so far; an unfinished run gives a report of its beginning.
+
+  It is one file of at most 25 MiB. Where its pictures would make it larger, those beyond are shown from the
+  run's folder `images`, in which they lie under their hashes.
+
+  Args:
+    workdir: the run's folder.
+    tell: is told in a sentence if the report needs that folder.
 
   Returns:
     The report's path.
@@ -76,11 +89,12 @@ def build(workdir: str | os.PathLike) -> pathlib.Path:
     StorageError: the report cannot be written.
   """
   workdir = pathlib.Path(workdir)
-  html = b''
-  for budget in _BUDGETS:
-    html = _html(workdir, budget).encode()
-    if len(html) <= MOST_BYTES:
-      break
+  html, linked = _html(workdir, _Room(MOST_BYTES))
+  if len(html) > MOST_BYTES:
+    text = len(html) - linked.spent
+    html, linked = _html(workdir, _Room(max(MOST_BYTES - text - _SPARE, 0), text + linked.needed))
+  if linked.words:
+    tell(f'Warning: {linked.words}')
   write_atomically(workdir / NAME, html)
   return workdir / NAME
 
@@ -117,15 +131,31 @@ def _evaluated(summary: Mapping[str, Any]) -> str:
   return words
 
 
-def _html(workdir: pathlib.Path, budget: int) -> str:
+class _Room(NamedTuple):
+  """Bytes that pictures may take, and what the whole would take in one file, where that is known."""
+
+  pictures: int
+  whole: int = 0
+
+
+class _Linked(NamedTuple):
+  """Bytes of the pictures that the page wants and has, and what is said of those that lie beside it."""
+
+  needed: int
+  spent: int
+  words: str
+
+
+def _html(workdir: pathlib.Path, room: _Room) -> tuple[bytes, _Linked]:
   lines, summary, config = metrics.read(workdir), metrics.read_summary(workdir), _config(workdir)
   chosen = gallery.choose(workdir)
-  album = Pictures(from_folder(workdir), budget)
+  album = Pictures(from_folder(workdir), room.pictures)
   name = workdir.resolve().name
   pairs = [_pair(pair, album) for pair in chosen.pairs]
   sections = [
     (key, title, rule, _cards(getattr(chosen, key), chosen.siblings, album)) for key, title, rule in _SECTIONS
   ]
+  linked = _beside(album, room.whole)
   template = shell.environment().get_template('page.html')
   body = template.render(
     name=name,
@@ -135,12 +165,25 @@ def _html(workdir: pathlib.Path, budget: int) -> str:
     evaluation=evaluation(summary),
     evaluated=_evaluated(summary),
     charts=[charts.draw(chart) for chart in curves.charts(lines)],
+    tools=calls.of_run(workdir),
     pairs=pairs,
     sections=[section for section in sections if section[3]],
     config=flatten(config),
-    dropped=album.dropped,
+    linked=linked,
   )
-  return shell.page(f'{name}, run report', Markup(body))
+  html = shell.page(f'{name}, run report', Markup(body), _BESIDE if linked else 'data:')
+  return html.encode(), _Linked(album.needed, album.spent, linked)
+
+
+def _beside(album: Pictures, whole: int) -> str:
+  """What is to be known of pictures that are not in the file itself; empty where all are."""
+  if not album.dropped:
+    return ''
+  size = f'{(whole or album.needed) / (1 << 20):.1f} MiB'
+  return (
+    f'As one file this report would have {size}, of which pictures take {album.needed / (1 << 20):.1f} MiB: '
+    f'{album.dropped} of them are shown from the folder images beside it; move both together.'
+  )
 
 
 def _pair(pair: gallery.Pair, album: Pictures) -> dict[str, Any]:

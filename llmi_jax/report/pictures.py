@@ -24,7 +24,7 @@ class Shown:
     missing: why, for people.
     width: pixels of the original.
     height: pixels of the original.
-    file: the original's path relative to the page; empty where it has none.
+    file: where the original is, from the page; empty where it has none.
   """
 
   address: str
@@ -33,9 +33,15 @@ class Shown:
   height: int
   file: str = ''
 
+  @property
+  def lazy(self) -> bool:
+    """Whether the picture lies outside the page, and is better loaded once it is looked at."""
+    return not self.address.startswith('data:')
+
 
 class Pictures:
-  """Makes thumbnails until the budget is spent; what is left out is counted and said in its place."""
+  """Makes thumbnails until the budget is spent; what is left out is counted and said in its place, or shown
+  from the file beside the page where there is one."""
 
   def __init__(
     self, load: Callable[[PictureRef], Image | bytes], budget: int, side: int = SIDE, linked: bool = True
@@ -52,6 +58,8 @@ class Pictures:
     self._linked = linked
     self._made: dict[str, str] = {}
     self.dropped = 0
+    self.needed = 0
+    self.spent = 0
 
   def show(self, ref: PictureRef) -> Shown:
     """The picture, or the reason why there is none."""
@@ -60,10 +68,14 @@ class Pictures:
       address = self._address(ref)
     except DataError as error:
       return Shown('', str(error), ref.width, ref.height)
+    self.needed += len(address)
     if len(address) > self._left:
       self.dropped += 1
-      return Shown('', 'Left out to keep this page small.', ref.width, ref.height, file)
+      if file:
+        return Shown(file, '', ref.width, ref.height, file)
+      return Shown('', 'Left out to keep this page small.', ref.width, ref.height)
     self._left -= len(address)
+    self.spent += len(address)
     return Shown(address, '', ref.width, ref.height, file)
 
   def _address(self, ref: PictureRef) -> str:

@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import pathlib
+from collections.abc import Sequence
 
 import jinja2
 from markupsafe import Markup
@@ -29,28 +30,60 @@ def environment() -> jinja2.Environment:
     'number': charts.number,
     'plain': text.plain,
     'prose': text.prose,
+    'signed': charts.signed,
   }
   made.tests['link'] = text.link
   return made
 
 
-def page(title: str, body: Markup) -> str:
-  """A whole page that needs nothing from anywhere."""
-  style, script = _inline('style.css'), _inline('script.js')
-  policy = '; '.join(
-    (
-      "default-src 'none'",
-      'img-src data:',
-      f"style-src '{_hash(style)}'",
-      f"script-src '{_hash(script)}'",
-      "base-uri 'none'",
-      "form-action 'none'",
+def page(title: str, body: Markup, images: str = 'data:') -> str:
+  """A whole page that needs nothing from anywhere.
+
+  Args:
+    title: of the window.
+    body: what it shows.
+    images: where pictures may come from, as the policy has it.
+  """
+  return _filled(title, body, policy(('script.js',), images), ('script.js',))
+
+
+def live(title: str, body: Markup) -> tuple[str, str]:
+  """A page that a server of ours gives out, which asks that server alone; and its policy, for a header."""
+  scripts = ('script.js', 'viewer.js')
+  allowed = policy(scripts, "'self' data:", connect="'self'", form="'self'")
+  return _filled(title, body, allowed, scripts), f"{allowed}; frame-ancestors 'none'"
+
+
+def policy(scripts: Sequence[str], images: str, connect: str = '', form: str = "'none'") -> str:
+  """A Content-Security-Policy that lets one stylesheet and one script in, by their hashes."""
+  rules = [
+    "default-src 'none'",
+    f'img-src {images}',
+    f"style-src '{_hash(_inline('style.css'))}'",
+    f"script-src '{_hash(_joined(scripts))}'",
+    *([f'connect-src {connect}'] if connect else []),
+    "base-uri 'none'",
+    f'form-action {form}',
+  ]
+  return '; '.join(rules)
+
+
+def _filled(title: str, body: Markup, allowed: str, scripts: Sequence[str]) -> str:
+  return (
+    environment()
+    .get_template('shell.html')
+    .render(
+      title=text.attribute(title),
+      policy=allowed,
+      style=Markup(_inline('style.css')),
+      script=Markup(_joined(scripts)),
+      body=body,
     )
   )
-  template = environment().get_template('shell.html')
-  return template.render(
-    title=text.attribute(title), policy=policy, style=Markup(style), script=Markup(script), body=body
-  )
+
+
+def _joined(scripts: Sequence[str]) -> str:
+  return ''.join(map(_inline, scripts))
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """Rollout files: what goes in comes out, whole files only, and other libraries open them."""
 
 import json
+import pathlib
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from llmi_jax.core.task import ImagePart, ImageRule, Message, Task, TextPart
 from llmi_jax.core.trajectory import Trajectory, Turn
 from llmi_jax.core.verdict import Score, Verdict
 from llmi_jax.data import rollout, rollouts
-from llmi_jax.data.rollout_schema import SCHEMA
+from llmi_jax.data.rollout_schema import DERIVED, SCHEMA
 from llmi_jax.services import images
 
 WEIGHTS = {'rule': 0.2, 'llm': 0.5, 'mllm': 0.3}
@@ -88,13 +89,13 @@ def trajectory(step=3, sample=1, reward=0.8, query='a fox', task_id='fox/1'):
 
 def test_what_was_written_is_read(tmp_path):
   sampled = trajectory()
-  expected = rollout.from_trajectory(sampled, WEIGHTS)
+  expected = rollout.from_trajectory(sampled, WEIGHTS, run=tmp_path.name)
   file = rollouts.write(tmp_path, 'train', 3, [sampled], WEIGHTS)
   assert file == tmp_path / 'rollouts/train/step=3/proc=0.parquet'
   (read,) = rollouts.read(file)
   for name in expected.__dataclass_fields__:
     np.testing.assert_equal(getattr(read, name), getattr(expected, name), name)
-  assert read.id == '3/fox/1/1'
+  assert read.id == '3/fox/1/1' and read.address == f'{tmp_path.name}/3/fox/1/1'
   assert read.tokens.dtype == np.int32 and read.mask.dtype == bool and read.logp_full.dtype == np.float32
 
 
@@ -189,11 +190,37 @@ def test_pandas_opens_it_and_trl_columns_are_there(tmp_path):
   assert {'step', 'prompt', 'completion', 'advantage'} <= set(frame.columns)
   parts = {p['name']: p for p in frame.parts[0]}
   assert parts['llm']['weight'] * parts['llm']['value'] == pytest.approx(0.375)
+  assert frame.reward_llm[0] == 0.75 and np.isnan(frame.reward_mllm[0])
+  shown = frame.images[0]
+  assert [i['path'] for i in shown] == [f'images/{picture(s).sha256}.png' for s in (10, 90)]
+  assert [i['bytes'] for i in shown] == [picture(10).png, picture(90).png]
+
+
+def test_datasets_opens_it_and_decodes_its_pictures(tmp_path):
+  datasets = pytest.importorskip('datasets')
+  for step in (1, 2):
+    rollouts.write(tmp_path, 'train', step, [trajectory(step)], WEIGHTS)
+  files = [str(file) for file in rollouts.files(tmp_path / 'rollouts/train')]
+  rows = datasets.Dataset.from_parquet(files, cache_dir=str(tmp_path / 'cache'))
+  assert rows['step'] == [1, 2] and rows[0]['reward_llm'] == 0.75
+  assert rows[1]['images'][1].size == (9, 6) and rows[1]['answer'][2]['tool'] == 'search'
+
+
+def test_pictures_beyond_a_files_share_stand_by_path_alone(tmp_path, monkeypatch):
+  monkeypatch.setattr(rollouts, 'EMBEDDED', len(picture(10).png))
+  file = rollouts.write(tmp_path, 'train', 3, [trajectory()], WEIGHTS)
+  first, second = pd.read_parquet(file).images[0]
+  assert first['bytes'] and second['bytes'] is None
+  assert (tmp_path / second['path']).read_bytes() == picture(90).png
 
 
 def test_every_column_is_documented_and_in_the_record():
   assert all(field.metadata[b'description'] for field in SCHEMA)
-  assert SCHEMA.names == list(rollout.Rollout.__dataclass_fields__)
+  assert set(SCHEMA.names) - set(DERIVED) == set(rollout.Rollout.__dataclass_fields__)
+  told = (pathlib.Path(__file__).parents[2] / 'docs' / 'rollouts.md').read_text()
+  for field in SCHEMA:
+    line = f'| `{field.name}` | {field.metadata[b"description"].decode()} |'
+    assert line in told, line
 
 
 def test_other_versions_and_broken_files_are_named(tmp_path):

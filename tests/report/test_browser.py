@@ -1,31 +1,9 @@
 """Reports in a real browser: they open from a file, ask nothing of anybody, and hostile text stays text."""
 
-import json
-
 import pytest
 
-from llmi_jax.core.outcome import Attribution
-from llmi_jax.core.task import ImageRule
-from llmi_jax.core.verdict import Score, Verdict
-from llmi_jax.data import rollouts
 from llmi_jax.report import document, page
-
-ATTACKS = (
-  '<script>window.pwned = 1; alert(1)</script>',
-  '<img src=x onerror="window.pwned=1">',
-  '<svg onload="window.pwned=1"><script>alert(2)</script></svg>',
-  '[click](javascript:window.pwned=1)',
-  '![x](https://evil.example/pixel.png)',
-  '<img src="https://evil.example/pixel.png">',
-  '<iframe src="https://evil.example"></iframe><base href="https://evil.example/">',
-  '<style>*{display:none}</style><link rel=stylesheet href="https://evil.example/a.css">',
-  '<meta http-equiv=refresh content="0;url=https://evil.example">',
-  '<form action="https://evil.example"><input autofocus onfocus="window.pwned=1"></form>',
-  '"><script>window.pwned=1</script>',
-  '</pre></details></article></main><script>window.pwned=1</script>',
-  '\u202e reversed \u2066 \u200b \x00 \x1b[31m \ud800',
-)
-ATTACK = '\n\n'.join(ATTACKS)
+from tests.report import attacks, audit
 
 
 @pytest.fixture(scope='module')
@@ -35,30 +13,7 @@ def report(run_folder):
 
 @pytest.fixture(scope='module')
 def hostile(make, tmp_path_factory):
-  """A run whose every string was chosen by an attacker."""
-  folder = tmp_path_factory.mktemp('hostile') / 'run'
-  make.run(folder, steps=4)
-  (folder / 'config.json').write_text(json.dumps({'seed': ATTACK, 'a': {ATTACK[:60]: ATTACK}}))
-  line = {'step': 4, f'tools/{ATTACKS[1]}/calls': 3, f'tools/{ATTACKS[10]}/success_rate': 0.5}
-  with open(folder / 'metrics.jsonl', 'a') as file:
-    file.write(json.dumps(line) + '\n')
-  credit = Attribution(ATTACK, ATTACK, ATTACK, 'javascript:window.pwned=1')
-  verdict = Verdict('llm', 'scored', (Score('text', 4, note=ATTACK),), justification=ATTACK, model=ATTACK)
-  task = make.task(ATTACKS[0], rule=ImageRule('free'), question=ATTACK)
-  rows = []
-  for k in range(4):
-    built = make.Answering().thought(ATTACK).text(ATTACK)
-    built.picture('search', make.scene(k), ATTACK, {'query': ATTACK, 'code': ATTACK}, credit)
-    built.text('x' * 5_000_000 if k == 1 else '# ' + ATTACK)
-    built.lost('code', error=ATTACK, params={'code': ATTACK}).malformed(ATTACK, ATTACK)
-    for i in range(200 if k == 2 else 0):
-      built.picture('edit', make.scene(i % 5))
-    rows.append(built.sample(task, 4, k, (1.0, 0.5, 1.0), None if k == 3 else 0.7, (verdict,)))
-  rollouts.write(folder, 'train', 4, rows, make.weights)
-  for step in (0, 4):
-    built = make.Answering().text(ATTACK)
-    rollouts.write(folder, 'eval', step, [built.sample(task, step)], make.weights)
-  return page.build(folder)
+  return page.build(attacks.write(make, tmp_path_factory.mktemp('hostile') / 'run'))
 
 
 def test_a_report_opens_from_a_file_without_a_request_or_an_error(visit, report):
@@ -92,6 +47,7 @@ def test_a_phone_needs_no_sideways_scrolling(visit, report):
 def test_it_is_readable_without_javascript(visit, report):
   with visit(report, javascript=False) as v:
     assert v.page.locator('svg.chart').count() == 9
+    assert not v.page.locator('input, button').first.is_visible()  # they would do nothing
     v.page.locator('figure.plot summary').first.click()
     assert v.page.locator('figure.plot table').first.is_visible()
 
@@ -106,6 +62,76 @@ def test_the_script_reads_charts_and_walks_documents(visit, report):
     v.page.keyboard.press('j')
     second = v.page.locator('article.rollout').nth(1).get_attribute('id')
     assert v.page.evaluate('document.activeElement.id') == second
+
+
+def test_the_theme_follows_the_system_and_a_choice_is_remembered(visit, report):
+  ground = 'getComputedStyle(document.body).backgroundColor'
+  with visit(report, theme='dark') as v:
+    dark = v.page.evaluate(ground)
+    v.page.locator('#theme').click()
+    light = v.page.evaluate(ground)
+    v.page.reload()
+    assert v.page.evaluate(ground) == light != dark
+    v.page.keyboard.press('t')
+    assert v.page.evaluate(ground) == dark
+    assert v.messages == []
+
+
+def test_search_sections_and_keys(visit, report):
+  with visit(report) as v:
+    every = v.page.locator('article.rollout').count()
+    v.page.keyboard.press('/')
+    v.page.keyboard.type('NameError: name pd')
+    shown = v.page.locator('article.rollout:visible').count()
+    assert 0 < shown < every
+    assert v.page.locator('#found').inner_text() == f'{shown} of {every} documents'
+    v.page.keyboard.press('Escape')
+    v.page.keyboard.press('n')
+    v.page.keyboard.press('n')
+    assert v.page.evaluate('document.activeElement.id') == 'training'
+    assert v.page.evaluate('getComputedStyle(document.activeElement).outlineStyle') == 'solid'
+    v.page.keyboard.press('?')
+    assert v.page.locator('dialog').is_visible()
+    v.page.locator('#close').click()
+    assert not v.page.locator('dialog').is_visible()
+
+
+def test_a_name_in_the_address_opens_that_document(visit, report):
+  with visit(report) as v:
+    last = v.page.locator('article.rollout').last
+    name = last.get_attribute('id')
+    assert name.startswith('herons/')
+    page.build(report.parent)
+    v.page.goto(f'{v.address}#{name}')
+    assert v.page.locator('article.rollout:target').get_attribute('id') == name
+    assert last.evaluate('e => e.getBoundingClientRect().top < innerHeight')
+
+
+@pytest.mark.parametrize('theme', ['light', pytest.param('dark', marks=pytest.mark.slow)])
+def test_a_report_passes_an_accessibility_audit(visit, report, theme):
+  with visit(report, theme=theme) as v:
+    assert audit.faults(v.page) == []
+
+
+def test_pictures_beside_a_full_file_are_shown_from_a_file_url(visit, make, tmp_path, monkeypatch):
+  make.run(tmp_path, steps=8)
+  size = page.build(tmp_path).stat().st_size
+  monkeypatch.setattr(page, 'MOST_BYTES', size - 8_000)
+  monkeypatch.setattr(page, '_SPARE', 3_000)
+  with visit(page.build(tmp_path, lambda words: None)) as v:
+    beside = v.page.locator('img[src^="images/"]')
+    assert beside.count()
+    for one in beside.all():
+      one.scroll_into_view_if_needed()
+    v.page.wait_for_function('[...document.images].every((i) => i.naturalWidth > 0)')
+    assert v.messages == [] and all(url.startswith('file:') for url in v.outside)
+
+
+def test_paper_gets_ink_on_white_and_no_controls(visit, report):
+  with visit(report, theme='dark') as v:
+    v.page.emulate_media(media='print', color_scheme='dark')
+    assert v.page.evaluate('getComputedStyle(document.documentElement).colorScheme') == 'light'
+    assert not v.page.locator('#theme').is_visible() and v.page.locator('article.rollout').first.is_visible()
 
 
 def test_the_policy_refuses_scripts_and_styles_that_it_does_not_know(visit, report):
@@ -126,13 +152,14 @@ def test_hostile_text_is_shown_and_inert(visit, hostile):
     assert v.outside == [] and v.messages == []
     assert v.page.evaluate('window.pwned') is None
     assert v.page.evaluate("document.querySelectorAll('script').length") == 1
-    assert v.page.evaluate("document.querySelectorAll('iframe, form, input, base, object').length") == 0
+    assert v.page.evaluate("document.querySelectorAll('iframe, form, main input, base, object').length") == 0
     targets = v.page.locator('a').evaluate_all("all => all.map(a => a.getAttribute('href'))")
     assert all(t.startswith(('#', 'http://', 'https://', 'images/')) for t in targets)
     shown = v.page.locator('main').inner_text()
   assert '<script>window.pwned = 1; alert(1)</script>' in shown
   assert '⟦U+202E RIGHT-TO-LEFT OVERRIDE⟧' in shown and '⟦U+001B ESCAPE⟧' in shown
   assert '5,000,000 characters' in shown
+  assert '⟦U+200B ZERO WIDTH SPACE⟧' in shown and '20000' in hostile.read_text()
 
 
 def test_hostile_runs_stay_small(hostile):
@@ -140,7 +167,7 @@ def test_hostile_runs_stay_small(hostile):
 
 
 def test_a_single_document_opens_with_its_pictures(visit, make, tmp_path):
-  sampled = make.Answering().text(ATTACK).picture('search', make.scene(1)).sample(make.task('a'), 0)
+  sampled = make.Answering().text(attacks.TEXT).picture('search', make.scene(1)).sample(make.task('a'), 0)
   path = document.write(tmp_path / 'doc.html', sampled.task, sampled.answer)
   with visit(path) as v:
     assert v.outside == [] and v.messages == [] and v.page.evaluate('window.pwned') is None

@@ -1,12 +1,13 @@
 """The report of a run at any stage, and which documents it picks."""
 
 import json
+import re
 
 import pytest
 
 from llmi_jax.core.errors import DataError
 from llmi_jax.data import rollouts
-from llmi_jax.report import gallery, page
+from llmi_jax.report import calls, gallery, page
 
 
 def write(make, folder, kind, step, rewards, task='t', gaps=()):
@@ -57,14 +58,39 @@ def test_broken_files_are_named(tmp_path, name):
   assert not (tmp_path / 'report.html').exists()
 
 
-def test_a_page_that_grows_too_large_gives_up_pictures_and_says_so(make, tmp_path, monkeypatch):
+def test_a_page_that_grows_too_large_shows_pictures_from_beside_and_says_so(make, tmp_path, monkeypatch):
   make.run(tmp_path, steps=8)
-  whole = page.build(tmp_path)
-  size = whole.stat().st_size
-  monkeypatch.setattr(page, 'MOST_BYTES', size - 1)
-  monkeypatch.setattr(page, '_BUDGETS', (20 << 20, 30_000))
+  told = []
+  size = page.build(tmp_path, told.append).stat().st_size
+  assert not told and 'images/' not in _sources(tmp_path)
+  monkeypatch.setattr(page, 'MOST_BYTES', size - 8_000)
+  monkeypatch.setattr(page, '_SPARE', 3_000)
+  html = page.build(tmp_path, told.append).read_text()
+  assert len(html.encode()) <= page.MOST_BYTES
+  (words,) = told
+  assert f'would have {size / (1 << 20):.1f} MiB' in words and words.removeprefix('Warning: ') in html
+  beside = _sources(tmp_path)
+  assert beside and all((tmp_path / source).is_file() for source in beside)
+
+
+def _sources(folder):
+  """Where pictures that are not in the file come from."""
+  return re.findall(r'<img src="(images/[^"]+)"', (folder / 'report.html').read_text())
+
+
+def test_tools_and_failures_are_counted(make, tmp_path):
+  make.run(tmp_path, steps=40)
+  found = calls.of_run(tmp_path)
+  told = {tool.name: tool for tool in found.tools}
+  rows = list(rollouts.read(tmp_path / 'rollouts/train'))
+  results = [p.result for r in rows for p in r.answer if p.result]
+  assert sum(tool.calls for tool in found.tools) == len(results)
+  assert told['code'].policy == sum(r.tool == 'code' and r.status == 'failed' for r in results)
+  assert told['diffusion'].environment == sum(r.fault == 'environment' for r in results)
+  assert {f.where for f in found.failures} == {'code, policy', 'diffusion, environment'}
+  assert found.failures[0].what == 'failed: NameError: name pd is not defined'
   html = page.build(tmp_path).read_text()
-  assert len(html) < size and 'pictures are left out to keep this file small' in html
+  assert 'id="tools"' in html and 'NameError: name pd' in html
 
 
 def test_pairs_run_from_the_greatest_gain_to_the_greatest_loss(make, tmp_path):

@@ -1,6 +1,23 @@
 'use strict';
-// Everything is readable without this: it adds a readout to charts and keys to documents.
-for (const figure of document.querySelectorAll('figure.plot')) {
+// Everything is readable without this: it adds a theme, keys, a search and a readout to charts.
+const THEME = 'llmi_jax theme';
+const remembered = () => {
+  try { return localStorage.getItem(THEME); } catch { return null; }  // a file may have no storage
+};
+const wear = (theme) => {
+  if (theme) document.documentElement.dataset.theme = theme;
+};
+wear(remembered());
+
+function toggleTheme() {
+  const dark = matchMedia('(prefers-color-scheme: dark)').matches;
+  const now = document.documentElement.dataset.theme || (dark ? 'dark' : 'light');
+  const next = now === 'dark' ? 'light' : 'dark';
+  wear(next);
+  try { localStorage.setItem(THEME, next); } catch { /* it lasts as long as the page */ }
+}
+
+function readout(figure) {
   const svg = figure.querySelector('svg');
   const rows = [...figure.querySelectorAll('tbody tr')].map((row) => [...row.cells].map((c) => c.textContent));
   const values = [...figure.querySelectorAll('.legend b')];
@@ -32,13 +49,68 @@ for (const figure of document.querySelectorAll('figure.plot')) {
     values.forEach((v, i) => { v.textContent = last[i]; });
   });
 }
-const documents = [...document.querySelectorAll('article.rollout')];
+
+// Moves to the next or previous of the elements that carry an attribute; links are followed.
+function go(attribute, by) {
+  const all = [...document.querySelectorAll(`[${attribute}]`)].filter((e) => e.checkVisibility());
+  const here = document.activeElement?.closest(`[${attribute}]`);
+  let at = all.indexOf(here);
+  if (at < 0) at = all.findIndex((e) => e.getAttribute('aria-current'));
+  if (at < 0 && by < 0) return;
+  const next = all[Math.max(at + by, 0)];
+  if (!next) return;
+  next.focus({preventScroll: true});
+  next.scrollIntoView({block: next.tagName === 'A' ? 'nearest' : 'start'});
+  if (next.tagName === 'A') next.click();
+}
+
+const typing = (element) => element.matches('input, select, textarea');
+const KEYS = {
+  j: () => go('data-j', 1),
+  k: () => go('data-j', -1),
+  n: () => go('data-n', 1),
+  p: () => go('data-n', -1),
+  t: toggleTheme,
+  '/': () => document.querySelector('input[type=search]')?.focus(),
+  '?': () => document.getElementById('keys')?.showModal(),
+};
+
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !'jk'.includes(event.key)) return;
-  const here = documents.indexOf(document.activeElement);
-  const next = documents[event.key === 'j' ? here + 1 : Math.max(here - 1, 0)];
-  if (next) {
-    next.focus({preventScroll: true});
-    next.scrollIntoView({block: 'start'});
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (typing(event.target)) {
+    if (event.key === 'Escape') event.target.blur();
+    return;
   }
+  if (document.querySelector('dialog[open]') || !Object.hasOwn(KEYS, event.key)) return;
+  event.preventDefault();
+  KEYS[event.key]();
+});
+
+// Shows only the documents of a report that have the words.
+function searchReport(field) {
+  const cards = [...document.querySelectorAll('article.rollout')];
+  const texts = new Map();
+  field.addEventListener('input', () => {
+    const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let found = 0;
+    for (const card of cards) {
+      if (words.length && !texts.has(card)) texts.set(card, card.textContent.toLowerCase());
+      card.hidden = !words.every((word) => texts.get(card).includes(word));
+      found += !card.hidden;
+    }
+    for (const group of document.querySelectorAll('section.pair-of')) {
+      group.hidden = !group.querySelector('article.rollout:not([hidden])');
+    }
+    document.getElementById('found').textContent = words.length ? `${found} of ${cards.length} documents` : '';
+  });
+}
+
+document.addEventListener('DOMContentLoaded', () => {
+  document.querySelectorAll('figure.plot').forEach(readout);
+  document.querySelectorAll('[data-script]').forEach((e) => { e.hidden = false; });
+  document.getElementById('theme')?.addEventListener('click', toggleTheme);
+  document.getElementById('help')?.addEventListener('click', KEYS['?']);
+  document.getElementById('close')?.addEventListener('click', () => document.getElementById('keys').close());
+  const field = document.querySelector('input[data-report]');
+  if (field) searchReport(field);
 });
