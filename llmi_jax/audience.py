@@ -35,16 +35,12 @@ def gathered() -> Iterator[tuple[Diversion, Screen, Compiles]]:
   with diverted() as diversion:
     screen = Screen(diversion.stream)
     compiles, handler = Compiles(screen), Handler(screen)
-    level, logger.propagate = logger.level, False
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
     try:
       with compilation.listening(compiles):
         yield diversion, screen, compiles
     finally:
       logger.removeHandler(handler)
-      logger.setLevel(level)
-      logger.propagate = True
 
 
 def trackers(config: Config) -> dict[str, Any]:

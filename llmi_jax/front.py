@@ -11,6 +11,7 @@ is touched.
 
 import sys
 from collections.abc import Callable, Sequence
+from logging import INFO, StreamHandler, getLogger
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -60,6 +61,10 @@ def run(main: Callable[[ConfigDict], None], config_required: bool = True) -> Non
   def guarded(arguments: Sequence[str]) -> None:
     # Orbax tells of every file it writes, and logs in full what it also raises.
     logging.set_verbosity(logging.FATAL)
+    own_words = getLogger('llmi_jax')
+    own_words.propagate = False
+    own_words.setLevel(INFO)
+    own_words.addHandler(StreamHandler())
     try:
       call(arguments)
     except Interrupted as error:

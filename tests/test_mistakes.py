@@ -102,7 +102,7 @@ MISTAKES = {
     main('--workdir=DIR/run'),
     ('No sandbox holds here', 'apt-get install bubblewrap', 'or leave the code tool out'),
     wall('echo 0 > /proc/sys/user/max_user_namespaces'),
-    'namespaces',
+    'leave to make namespaces',
   ),
   'memory': Mistake(
     'Too little memory',
