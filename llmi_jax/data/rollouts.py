@@ -85,10 +85,22 @@ def write(
   Raises:
     StorageError: the work folder cannot be written.
   """
-  images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
-  write_images(workdir, images.values())
   run = pathlib.Path(workdir).resolve().name
   made = [from_trajectory(t, weights, gate, run) for t in trajectories]
+  images = {i.sha256: i for t in trajectories for i in pictures(t.task, t.answer)}
+  return keep(workdir, kind, step, made, images, process)
+
+
+def keep(
+  workdir: str | os.PathLike,
+  kind: Kind,
+  step: int,
+  made: Sequence[Rollout],
+  images: Mapping[str, Image],
+  process: int = 0,
+) -> pathlib.Path:
+  """Likewise, of rollouts that are flattened already and their pictures by hash."""
+  write_images(workdir, images.values())
   rows = [_row(rollout) for rollout in made]
   _embed(rows, images)
   parts = list(dict.fromkeys(part.name for rollout in made for part in rollout.parts))

@@ -83,7 +83,7 @@ def application(index: Index) -> Starlette:
     rollout = None if row is None else await asyncio.to_thread(index.read, row)
     if rollout is None:
       return _missing()
-    told = json.dumps(rollouts.plain(rollout), indent=1, ensure_ascii=True)
+    told = json.dumps(rollouts.plain(rollout))
     return Response(told, media_type='application/json', headers=_SAFE)
 
   async def picture(request: Request) -> Response:

@@ -46,7 +46,7 @@ def serving(index):
 def get(address, **headers):
   """Status, headers and body."""
   try:
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=60) as reply:
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=300) as reply:
       return reply.status, reply.headers, reply.read()
   except urllib.error.HTTPError as error:
     return error.code, error.headers, error.read()

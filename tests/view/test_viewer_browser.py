@@ -41,7 +41,12 @@ class Viewing:
     return int(self.page.locator('.count').inner_text().split(' of ')[0].replace(',', ''))
 
   def settle(self, condition):
-    self.page.wait_for_function(condition, timeout=60_000)
+    """Waits until a condition holds; the page's policy forbids Playwright's own way of doing so."""
+    for _ in range(600):
+      if self.page.evaluate(f'Boolean({condition})'):
+        return
+      self.page.wait_for_timeout(100)
+    raise AssertionError(condition)
 
 
 @pytest.fixture

@@ -78,7 +78,10 @@ const KEYS = {
 document.addEventListener('keydown', (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (typing(event.target)) {
-    if (event.key === 'Escape') event.target.blur();
+    if (event.key === 'Escape') {
+      event.preventDefault();  // or the field would be emptied
+      event.target.blur();
+    }
     return;
   }
   if (document.querySelector('dialog[open]') || !Object.hasOwn(KEYS, event.key)) return;
