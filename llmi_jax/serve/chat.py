@@ -34,6 +34,7 @@ from llmi_jax.rollout.batcher import Batcher, Full, Job
 from llmi_jax.rollout.device import Device
 from llmi_jax.sampling.request import Sample
 from llmi_jax.serve.asking import Asked, read
+from llmi_jax.services import ports
 from llmi_jax.speaking import Limits
 from llmi_jax.text import conversation
 from llmi_jax.text.tokens import Tokenizer
@@ -76,7 +77,7 @@ async def serve(path: str, name: str) -> None:
   """
   host, port = door.HOST.value, door.PORT.value or DEFAULT_PORT
   key, chosen = door.key(KEY, host), scaling.read()
-  listening, device = door.listen(host, port), Device()
+  listening, device = ports.listen(port, host), Device()
   try:
     async with _application(path, name, key, chosen, device) as application:
       settings = uvicorn.Config(application, host, port, log_level='warning', lifespan='off', ws='none')

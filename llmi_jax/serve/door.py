@@ -3,7 +3,6 @@
 import hmac
 import ipaddress
 import os
-import socket
 
 from absl import flags
 from starlette.requests import Request
@@ -24,25 +23,6 @@ class Refused(Exception):
   def __init__(self, words: str, status: int = 400):
     super().__init__(words)
     self.status = status
-
-
-def listen(host: str, port: int) -> socket.socket:
-  """A socket on an address, taken before anything is loaded for it.
-
-  Raises:
-    ConfigError: it is taken, or is none of this machine.
-  """
-  family = socket.AF_INET6 if ':' in host else socket.AF_INET
-  found = socket.socket(family, socket.SOCK_STREAM)
-  found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-  try:
-    found.bind((host, port))
-  except OSError as error:
-    found.close()
-    raise ConfigError(
-      f'Port {port} of {host} cannot be listened on ({error.strerror}); choose another one with --port.'
-    ) from error
-  return found
 
 
 def key(variable: str, host: str) -> str:

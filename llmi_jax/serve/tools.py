@@ -13,6 +13,7 @@ import json
 from llmi_jax import front, toolbox
 from llmi_jax.core.errors import DataError
 from llmi_jax.rollout.device import Device
+from llmi_jax.services import ports
 from llmi_jax.tools import served
 from llmi_jax.tools.dispatch import Dispatcher
 
@@ -39,7 +40,7 @@ def main(config: toolbox.Config) -> None:
 
 async def serve(config: toolbox.Config, host: str, port: int, key: str) -> None:
   """The same, with everything given."""
-  listening, device = door.listen(host, port), Device()
+  listening, device = ports.listen(port, host), Device()
   try:
     async with toolbox.registry(config.tools, device) as registry:
       dispatcher = toolbox.dispatcher(registry, config.tools)

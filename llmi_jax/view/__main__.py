@@ -7,15 +7,14 @@ kept; `http://127.0.0.1:8500/?open=RUN/STEP/TASK/SAMPLE` shows one rollout.
 """
 
 import asyncio
-import errno
-import socket
 import sys
 import time
 from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from llmi_jax.core.errors import ConfigError, LlmiError
+from llmi_jax.core.errors import LlmiError
+from llmi_jax.services import ports
 from llmi_jax.view.index import Index, runs
 
 try:
@@ -50,29 +49,13 @@ def serve(folders: Sequence[str], port: int) -> None:
   """
   found = runs(folders)
   began = time.monotonic()
-  with listen(port) as listening:
+  with ports.listen(port) as listening:
     index = Index(found)
     seconds = time.monotonic() - began
     print(f'{index.table.num_rows:,} rollouts of {len(found)} runs, read in {seconds:.1f} s.', flush=True)
     print(f'Serving them on http://{HOST}:{listening.getsockname()[1]}/ (Ctrl-C ends it)', flush=True)
     settings = uvicorn.Config(application(index), log_level='warning', lifespan='off', ws='none')
     asyncio.run(uvicorn.Server(settings).serve([listening]))
-
-
-def listen(port: int) -> socket.socket:
-  """A socket on this machine's own address.
-
-  Raises:
-    ConfigError: the port is taken or not allowed.
-  """
-  try:
-    return socket.create_server((HOST, port))
-  except (OSError, OverflowError) as error:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-      raise ConfigError(
-        f'Port {port} is taken; choose another with --port, or 0 for any free one.'
-      ) from error
-    raise ConfigError(f'Port {port} cannot be used ({error}); choose another with --port.') from error
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ def two(tmp_path_factory):
 def serving(index):
   """The viewer's address while it is served."""
   uvicorn = pytest.importorskip('uvicorn')
-  from llmi_jax.view.__main__ import listen
+  from llmi_jax.services.ports import listen
   from llmi_jax.view.app import application
 
   with listen(0) as socket:

@@ -9,7 +9,7 @@ import pytest
 
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.data import rollouts
-from llmi_jax.view.__main__ import listen
+from llmi_jax.services.ports import listen
 from llmi_jax.view.index import Index, runs
 from tests.report import attacks
 from tests.view.conftest import get, serving
@@ -108,9 +108,11 @@ def test_five_megabytes_are_cut_with_a_word_on_the_page_and_whole_as_json(make, 
 def test_a_taken_port_is_one_sentence():
   with listen(0) as taken:
     port = taken.getsockname()[1]
-    with pytest.raises(ConfigError, match=f'Port {port} is taken; choose another with --port'):
+    with pytest.raises(
+      ConfigError, match=f'Port {port} of 127.0.0.1 cannot be listened on .Address already in use'
+    ):
       listen(port)
-  with pytest.raises(ConfigError, match='Port 99999 cannot be used'):
+  with pytest.raises(ConfigError, match='Port 99999 of 127.0.0.1 cannot be listened on'):
     listen(99_999)
 
 
