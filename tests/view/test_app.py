@@ -112,7 +112,7 @@ def test_a_taken_port_is_one_sentence():
       ConfigError, match=f'Port {port} of 127.0.0.1 cannot be listened on .Address already in use'
     ):
       listen(port)
-  with pytest.raises(ConfigError, match='Port 99999 of 127.0.0.1 cannot be listened on'):
+  with pytest.raises(ConfigError, match=r'Port 99999 of .* cannot be listened on'):
     listen(99_999)
 
 
