@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import uvicorn
@@ -62,30 +63,25 @@ def main(_: Sequence[str]) -> None:
 
 def writing(run: pathlib.Path, scratch: pathlib.Path) -> None:
   """A step's file, with its pictures new and with them there already, as the journal leaves them."""
-  steps = [line['time/step'] for line in metrics.read(run)]
-  file = rollouts.files(run / 'rollouts' / 'train')[-1]
-  made = list(rollouts.read(file))
+  step = statistics.median(line['time/step'] for line in metrics.read(run))
+  made = list(rollouts.read(rollouts.files(run / 'rollouts' / 'train')[-1]))
   known = pictures_of(run, made)
-  times: dict[str, list[float]] = {'new': [], 'there': []}
+  times: dict[str, list[Spent]] = {'new': [], 'there already': []}
   for number in range(ROUNDS.value):
     for kind in times:  # the first writes the pictures that the second finds
-      times[kind].append(timed(lambda n=number: rollouts.keep(scratch / f'w{n}', 'train', 1, made, known)))
-  step = statistics.median(steps)
-  new, there = (statistics.median(times[kind]) for kind in ('new', 'there'))
-  print(
-    f'| writing {len(made)} rollouts, their {len(known)} pictures there already (or new), over the median '
-    f'step | {1e3 * there:.0f} ms ({1e3 * new:.0f} ms) over {step:.2f} s: {100 * there / step:.1f} % '
-    f'({100 * new / step:.1f} %) |'
-  )
+      times[kind].append(spent(lambda n=number: rollouts.keep(scratch / f'w{n}', 'train', 1, made, known)))
+  for kind, found in times.items():
+    what = f'writing {len(made)} rollouts, their {len(known)} pictures {kind}, over the median step'
+    print(f'| {what} | {share(found, step)} |')
 
 
 def reporting(run: pathlib.Path) -> None:
   """The report, once a run."""
-  seconds = statistics.median(timed(lambda: page.build(run)) for _ in range(min(ROUNDS.value, 3)))
-  whole = metrics.read_summary(run)['seconds']
+  found = [spent(lambda: page.build(run)) for _ in range(min(ROUNDS.value, 3))]
   size = (run / page.NAME).stat().st_size / (1 << 20)
-  share = f'{seconds:.2f} s over {whole:.0f} s: {100 * seconds / whole:.1f} %'
-  print(f'| the report ({size:.1f} MiB) over the run | {share} |')
+  print(
+    f'| the report ({size:.1f} MiB), over the run | {share(found, metrics.read_summary(run)["seconds"])} |'
+  )
 
 
 def painting(run: pathlib.Path, browser: Browser) -> None:
@@ -112,12 +108,9 @@ def filtering(run: pathlib.Path, browser: Browser) -> None:
   asked = [
     query.read([tuple(f.split('=')) for f in one.replace('+', ' ').split('&')], index) for one in FILTERS
   ]
-  rows = [
-    statistics.median(timed(lambda q=q: query.rows(q, index)) for _ in range(ROUNDS.value)) for q in asked
-  ]
-  made = [
-    statistics.median(timed(lambda q=q: pages.browse(q, index)) for _ in range(ROUNDS.value)) for q in asked
-  ]
+  rounds = range(ROUNDS.value)
+  rows = [median([spent(lambda q=q: query.rows(q, index)) for _ in rounds]) for q in asked]
+  made = [median([spent(lambda q=q: pages.browse(q, index)) for _ in rounds]) for q in asked]
   with listen(0) as socket:
     server = uvicorn.Server(
       uvicorn.Config(application(index), log_level='warning', lifespan='off', ws='none')
@@ -131,9 +124,12 @@ def filtering(run: pathlib.Path, browser: Browser) -> None:
     ]
     server.should_exit = True
     thread.join(10)
-  told = ', '.join(f'{what} {1e3 * max(times):.0f} ms' for what, times in (('rows', rows), ('page', made)))
+  told = ', '.join(
+    f'{what} {1e3 * max(t.cpu for t in times):.0f} ms of CPU ({1e3 * max(t.clock for t in times):.0f} on the clock)'
+    for what, times in (('choosing rows', rows), ('the page', made))
+  )
   print(
-    f'| a filter over {ROWS:,} rollouts, the slowest of {len(FILTERS)} | {told}, shown {max(shown):.0f} ms |'
+    f'| a filter over {ROWS:,} rollouts, the slowest of {len(FILTERS)} | {told}; shown {max(shown):.0f} ms |'
   )
 
 
@@ -184,11 +180,32 @@ def pictures_of(run: pathlib.Path, made: Sequence[Rollout]) -> dict[str, Image]:
   return {ref.sha256: load(ref) for ref in refs}
 
 
-def timed(work: Callable[[], object]) -> float:
-  """Seconds that some work takes."""
-  began = time.perf_counter()
+class Spent(NamedTuple):
+  """Seconds of some work: of this process's CPU, and on the clock, which other processes make longer."""
+
+  cpu: float
+  clock: float
+
+
+def spent(work: Callable[[], object]) -> Spent:
+  """What some work takes."""
+  cpu, clock = time.process_time(), time.perf_counter()
   work()
-  return time.perf_counter() - began
+  return Spent(time.process_time() - cpu, time.perf_counter() - clock)
+
+
+def median(found: Sequence[Spent]) -> Spent:
+  """The median of each."""
+  return Spent(*(statistics.median(times) for times in zip(*found)))
+
+
+def share(found: Sequence[Spent], whole: float) -> str:
+  """CPU time over a whole, and the clock's."""
+  one = median(found)
+  return (
+    f'{1e3 * one.cpu:.0f} ms of CPU over {whole:.2f} s: {100 * one.cpu / whole:.1f} %; '
+    f'{1e3 * one.clock:.0f} ms on the clock'
+  )
 
 
 if __name__ == '__main__':

@@ -6,6 +6,7 @@ Texts are UTF-8; a lone surrogate, which a tag's JSON can spell, stands as its e
 """
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -130,7 +131,8 @@ DERIVED = ('images',)  # not in the record: made from others when a file is writ
 REWARD = 'reward_'  # before a part's name: the column of its values
 
 
-def with_rewards(names: list[str]) -> pa.Schema:
+@functools.cache
+def with_rewards(names: tuple[str, ...]) -> pa.Schema:
   """The schema of a file whose rewards have these parts: a column for each, as TRL has one per reward.
 
   Its metadata tells the `datasets` library that `images` are pictures.

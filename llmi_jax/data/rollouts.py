@@ -8,6 +8,7 @@ reward. `images` has the pictures themselves as `datasets` wants them, `{bytes, 
 """
 
 import dataclasses
+import functools
 import io
 import os
 import pathlib
@@ -105,7 +106,9 @@ def keep(
   _embed(rows, images)
   parts = list(dict.fromkeys(part.name for rollout in made for part in rollout.parts))
   buffer = io.BytesIO()
-  pq.write_table(pa.Table.from_pylist(rows, with_rewards(parts)), buffer, compression='zstd')
+  schema = with_rewards(tuple(parts))
+  table = pa.Table.from_pylist(rows, schema)
+  pq.write_table(table, buffer, compression='zstd', compression_level=1)
   target = path(workdir, kind, step, process)
   write_atomically(target, buffer.getvalue())
   return target
@@ -240,15 +243,22 @@ def _embed(rows: Sequence[dict[str, Any]], images: Mapping[str, Image]) -> None:
 
 def plain(value: Any) -> Any:
   """Dataclasses as dicts, tuples and arrays as lists, texts as UTF-8 can hold them."""
-  if isinstance(value, str):
-    return value.encode('utf-8', 'backslashreplace').decode()
-  if dataclasses.is_dataclass(value):
-    return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-  if isinstance(value, np.ndarray):
-    return value.tolist()
-  if isinstance(value, tuple):
+  kind = type(value)
+  if kind is str:
+    return value if value.isascii() else value.encode('utf-8', 'backslashreplace').decode()
+  if kind is tuple:
     return [plain(item) for item in value]
+  if kind is np.ndarray:
+    return value.tolist()
+  if names := _names(kind):
+    return {name: plain(getattr(value, name)) for name in names}
   return value
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+  """The fields of a dataclass; none of anything else."""
+  return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()
 
 
 _ARRAYS = {'tokens': np.int32, 'mask': bool, 'logp_sampled': np.float32, 'logp_full': np.float32}
