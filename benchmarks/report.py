@@ -125,7 +125,8 @@ def filtering(run: pathlib.Path, browser: Browser) -> None:
     server.should_exit = True
     thread.join(10)
   told = ', '.join(
-    f'{what} {1e3 * max(t.cpu for t in times):.0f} ms of CPU ({1e3 * max(t.clock for t in times):.0f} on the clock)'
+    f'{what} {1e3 * max(t.cpu for t in times):.0f} ms of CPU '
+    f'({1e3 * max(t.clock for t in times):.0f} on the clock)'
     for what, times in (('choosing rows', rows), ('the page', made))
   )
   print(

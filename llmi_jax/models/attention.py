@@ -51,8 +51,8 @@ class Part(NamedTuple):
   """Keys and values that queries read.
 
   Attributes:
-    k: [X, K, S, H]; its dtype is that of the products.
-    v: as k.
+    k: [X, K, H, S]; its dtype is that of the products.
+    v: [X, K, S, H].
     mask: bool, broadcastable to [X, R, T, S], R rows per set.
     rows: which rows read which set; None where rows are X groups of B/X neighbours.
   """
@@ -132,11 +132,11 @@ def _read(q: Array, part: Part) -> tuple[Array, ...]:
     read = _read(part.rows.gather(q), part._replace(rows=None))
     return tuple(part.rows.scatter(x) for x in read)
   b, n, t, h = q.shape
-  groups, kv_heads, slots, _ = part.k.shape
+  groups, kv_heads, slots, _ = part.v.shape
   rows, heads = b // groups, n // kv_heads
   folded = q.reshape(groups, rows, kv_heads, heads, t, h).transpose(0, 2, 1, 3, 4, 5)
   folded = folded.reshape(groups, kv_heads, rows * heads * t, h).astype(part.k.dtype)
-  logits = jnp.einsum('XKTH,XKSH->XKTS', folded, part.k, preferred_element_type=wide(q.dtype))
+  logits = jnp.einsum('XKTH,XKHS->XKTS', folded, part.k, preferred_element_type=wide(q.dtype))
   logits = logits.reshape(groups, kv_heads, rows, heads, t, slots) * h**-0.5
   logits = jnp.where(part.mask[:, None, :, None], logits, MASKED)
   # The maximum only guards against overflow; its gradient cancels.

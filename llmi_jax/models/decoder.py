@@ -19,7 +19,7 @@ from llmi_jax.models import cache as caches
 from llmi_jax.models import grouped, rope
 from llmi_jax.models.attention import Part, attend, in_stretches, stretch
 from llmi_jax.models.blocks import Block, feed_forward, output, qkv, rms_norm
-from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
+from llmi_jax.models.cache import Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.linear import normal, wide
 from llmi_jax.models.sharding import Layout, constrain
@@ -184,7 +184,7 @@ def _stretch(tokens: Array, prefix: Prefix | None, config: DecoderConfig, layout
   """Queries whose logits are held at once."""
   rows, keys = tokens.shape
   if prefix is not None:
-    keys += jax.tree.leaves(prefix.kv)[0].shape[-2]
+    keys += caches.slots(prefix.kv)
   batch, heads = (layout.size('batch'), layout.size('heads')) if layout else (1, 1)
   return stretch(-(-rows // batch), config.heads // heads, keys)
 
@@ -206,7 +206,7 @@ def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layou
       distance = (places[:, None] - index[None])[None, None]
       parts = [Part(own.k, own.v, reachable((distance >= 0) & live, distance, window))]
       if prefix is not None:
-        slots = shared.k.shape[2]
+        slots = shared.slots
         before = (
           prefix.length[:, None, None, None]
           + places[None, None, :, None]
@@ -215,10 +215,10 @@ def _layer(lengths: Array, prefix: Prefix | None, t: int, project, finish, layou
         parts.insert(0, Part(shared.k, shared.v, reachable(_stored(prefix, slots), before, window)))
       return attend(q, parts)
 
-    attended = checkpoint_name(in_stretches(read, q, (KV(k, v), shared), size), 'attended')
+    attended = checkpoint_name(in_stretches(read, q, (caches.of(k, v), shared), size), 'attended')
     x = output(block, x, attended)
     x, routing = finish(block, x, choice=choice)
-    return constrain(x, layout, 'batch', 'tokens', None), (KV(k, v), routing)
+    return constrain(x, layout, 'batch', 'tokens', None), (caches.of(k, v), routing)
 
   return layer
 
@@ -301,7 +301,7 @@ def _windows(config: DecoderConfig, span: Span) -> tuple[Array | None, ...]:
 
 def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: DecoderConfig):
   """One token per row, through the view's layers or, its cache carried, through the stacked ones."""
-  slots = jax.tree.leaves(suffix.kv)[0].shape[-2]
+  slots = caches.slots(suffix.kv)
   behind = caches.behind(suffix.clock, slots)[None]  # [1, S]
   readable = (behind <= suffix.age[:, None])[:, None, None]
   ages = suffix.age if prefix.rows is None else prefix.rows.gather(suffix.age)
@@ -309,10 +309,10 @@ def _decode(model, x, prefix: Prefix, suffix: Suffix, project, finish, config: D
 
   def layer(x, block, shared, store, window):
     q, k, v = project(block, x)
-    own, kept = store(KV(k, v))
-    stored, mine = _stored(prefix, shared.k.shape[2]), readable
+    own, kept = store(caches.of(k, v))
+    stored, mine = _stored(prefix, shared.slots), readable
     if window is not None:
-      stored = stored & (index - jnp.arange(shared.k.shape[2])[None, None, None] < window)
+      stored = stored & (index - jnp.arange(shared.slots)[None, None, None] < window)
       mine = mine & (behind < window)[:, None, None]
     attended = attend(q, [Part(shared.k, shared.v, stored, prefix.rows), Part(own.k, own.v, mine)])
     x, _ = finish(block, output(block, x, attended))

@@ -12,7 +12,7 @@ from llmi_jax import compilation
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, lora
 from llmi_jax.models.attention import Rows as SharedRows
-from llmi_jax.models.cache import KV, Cache, Prefix, Suffix
+from llmi_jax.models.cache import SLOTS, Cache, Prefix, Suffix, empty
 from llmi_jax.models.config import DecoderConfig
 from llmi_jax.models.sharding import Layout, shardings
 from llmi_jax.sampling.places import Places
@@ -65,12 +65,11 @@ def sampler(
     return hidden[:, 0], suffix.kv
 
   def storage(rows, slots):
-    shape = (rows, config.kv_heads, slots, config.head_dim)
     dtype = sizes.cache or sizes.dtype
-    return tuple(KV(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)) for _ in range(config.layers))
+    return tuple(empty(rows, config.kv_heads, slots, config.head_dim, dtype) for _ in range(config.layers))
 
   see = partial(decoder.see, config=config) if config.vision is not None else None
-  return Model(prefill, decode, decoder.unembed, storage, see)
+  return Model(prefill, decode, decoder.unembed, storage, (SLOTS,) * config.layers, see)
 
 
 def viewer(

@@ -22,6 +22,7 @@ from llmi_jax.sampling.rounds import Agree, Kind, Report, Round
 from llmi_jax.sampling.settings import EngineConfig, check
 from llmi_jax.sampling.slots import Group, Shape, Slots
 from llmi_jax.sampling.state import Beginning, Emitted, Model
+from llmi_jax.sampling.state import slots as kept_slots
 
 Span = Callable[[str], contextlib.AbstractContextManager[None]]
 
@@ -75,7 +76,7 @@ class Engine:
     self.config, self.counts = config, Counts()
     self.pieces: list[Piece] = []
     self._places, self._agree = places, agree
-    self._run = programs(model, config, places)
+    self._run, self._axes = programs(model, config, places), model.slots
     banned = np.zeros(config.vocab, bool)
     banned[list(config.banned)] = True
     if banned.all():
@@ -252,14 +253,14 @@ class Engine:
     self._state = self._run.begin(self._state, self._places.put_beginning(beginning))
 
   def _grow_prompts(self, slots: int) -> None:
-    kept = jax.tree.leaves(self._state.prompts.kv)[0].shape[2]
+    kept = kept_slots(self._state.prompts.kv, self._axes)
     if slots > kept:
       wanted = self.config.bucket(slots, max(slots, self.config.prompt_slots))
       self._state = self._run.widen(self._state, wanted)
 
   def _fit_ring(self, oldest: int) -> None:
     """The smallest ring that holds what the next chunk may store; it shrinks only where that saves much."""
-    slots = jax.tree.leaves(self._state.rows.kv)[0].shape[2]
+    slots = kept_slots(self._state.rows.kv, self._axes)
     wanted = self.config.bucket(
       min(oldest + self.config.chunk, self.config.response_slots), self.config.response_slots
     )

@@ -4,6 +4,7 @@ Every state is donated from program to program, so that keys and values exist on
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from jax import Array
 
 from llmi_jax.sampling.logits import Sampling, draw
 from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Model, Prompts, State
+from llmi_jax.sampling.state import slots as kept_slots
 
 
 def _per_shard(one: Callable[..., Array], shards: int) -> Callable[..., Array]:
@@ -21,10 +23,10 @@ def _per_shard(one: Callable[..., Array], shards: int) -> Callable[..., Array]:
   return lambda *args: one(*(arg[0] for arg in args))[None]
 
 
-def _write(kept: Array, new: Array, entry: Array, start: Array, real: Array) -> Array:
-  """Within a shard: `new` [G, K, W, H] into `kept` [P, K, S, H], each at its entry from its start on."""
+def _write(kept: Array, new: Array, entry: Array, start: Array, real: Array, *, axis: int) -> Array:
+  """Within a shard: `new` of G prompts into `kept` of P, each at its entry from its start on along `axis`."""
   for i in range(new.shape[0]):
-    at = (entry[i], 0, start[i], 0)
+    at = (entry[i], *(start[i] if j == axis else 0 for j in range(1, 4)))
     one = new[i : i + 1]
     one = jnp.where(real[i], one, jax.lax.dynamic_slice(kept, at, one.shape))
     kept = jax.lax.dynamic_update_slice(kept, one, at)
@@ -68,16 +70,16 @@ def prefill(
   hidden, kv = model.prefill(params, chunk.tokens, chunk.positions, chunk.length, before, vision)
   last = jnp.take_along_axis(hidden, jnp.maximum(chunk.length - 1, 0)[:, None, None], 1)[:, 0]
 
-  def store(kept: Array, new: Array) -> Array:
+  def store(kept: Array, new: Array, axis: int) -> Array:
     """Writes each prompt's new slots behind its old ones."""
-    filled = _per_shard(_write, shards)(
+    filled = _per_shard(partial(_write, axis=axis), shards)(
       split(kept), split(new.astype(kept.dtype)), entry, split(chunk.start), split(real)
     )
     return filled.reshape(kept.shape)
 
   return state._replace(
     prompts=Prompts(
-      jax.tree.map(store, prompts.kv, kv),
+      jax.tree.map(store, prompts.kv, kv, model.slots),
       put(prompts.length, chunk.start + chunk.length),
       put(prompts.hidden, last.astype(prompts.hidden.dtype)),
       put(prompts.position, chunk.next),
@@ -117,13 +119,14 @@ def drop(state: State, rows: Array) -> State:
   return state._replace(rows=state.rows._replace(alive=state.rows.alive & ~rows))
 
 
-def widen(state: State, slots: int) -> State:
+def _padded(kept: Array, slots: int, axis: int) -> Array:
+  return jnp.pad(kept, [(0, slots - kept.shape[axis] if i == axis else 0) for i in range(kept.ndim)])
+
+
+def widen(model: Model, state: State, slots: int) -> State:
   """Gives prompts more slots."""
-
-  def pad(kept: Array) -> Array:
-    return jnp.pad(kept, ((0, 0), (0, 0), (0, slots - kept.shape[2]), (0, 0)))
-
-  return state._replace(prompts=state.prompts._replace(kv=jax.tree.map(pad, state.prompts.kv)))
+  kv = jax.tree.map(lambda kept, axis: _padded(kept, slots, axis), state.prompts.kv, model.slots)
+  return state._replace(prompts=state.prompts._replace(kv=kv))
 
 
 def extend(state: State, prompts: int) -> State:
@@ -139,21 +142,19 @@ def extend(state: State, prompts: int) -> State:
   return State(jax.tree.map(pad, state.prompts), state.rows._replace(table=table))
 
 
-def resize(state: State, slots: int) -> State:
+def resize(model: Model, state: State, slots: int) -> State:
   """Gives the ring more or fewer slots; the youngest stay, oldest first, and the clock stands behind them."""
   rows = state.rows
+  old = kept_slots(rows.kv, model.slots)
+  count = min(old, slots)
+  # Slot i of the new ring was written `count - i` steps before the present one.
+  source = jnp.mod(rows.clock - count + jnp.arange(count), old)
 
-  def turn(kept: Array) -> Array:
-    old = kept.shape[2]
-    count = min(old, slots)
-    # Slot i of the new ring was written `count - i` steps before the present one.
-    source = jnp.mod(rows.clock - count + jnp.arange(count), old)
-    young = jnp.take(kept, source, axis=2)
-    return jnp.pad(young, ((0, 0), (0, 0), (0, slots - count), (0, 0)))
+  def turn(kept: Array, axis: int) -> Array:
+    return _padded(jnp.take(kept, source, axis=axis), slots, axis)
 
-  old = jax.tree.leaves(rows.kv)[0].shape[2]
-  clock = jnp.full((), min(old, slots), jnp.int32)
-  return state._replace(rows=rows._replace(kv=jax.tree.map(turn, rows.kv), clock=clock))
+  kv = jax.tree.map(turn, rows.kv, model.slots)
+  return state._replace(rows=rows._replace(kv=kv, clock=jnp.full((), count, jnp.int32)))
 
 
 def decode(

@@ -52,7 +52,7 @@ def programs(model: Model, config: EngineConfig, places: Places) -> Programs:
     jit('begin', loop.begin, donate_argnums=0, **same),
     jit('drop', loop.drop, donate_argnums=0, **same),
     jit('extend', loop.extend, static_argnums=1, **same),
-    jit('widen', loop.widen, static_argnums=1, **same),
-    jit('resize', loop.resize, static_argnums=1, **same),
+    jit('widen', partial(loop.widen, model), static_argnums=1, **same),
+    jit('resize', partial(loop.resize, model), static_argnums=1, **same),
     jit('start', begun, **same),
   )

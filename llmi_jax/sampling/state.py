@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -14,7 +15,7 @@ from jax import Array
 class Model(NamedTuple):
   """The functions of a policy; `sampling/` knows no other side of it.
 
-  Keys and values are opaque trees whose leaves are [X, heads, slots, width].
+  Keys and values are opaque trees whose leaves are [X, heads, …] with slots on one of two further axes.
 
   Attributes:
     prefill: (params, tokens [G, W], positions, lengths [G], before, vision) → (hidden [G, W, D], kv);
@@ -23,6 +24,7 @@ class Model(NamedTuple):
       suffix kv, clock, age [B]) → (hidden [B, D], suffix kv).
     unembed: (params, hidden [B, D]) → [B, V] float32 logits.
     storage: (rows, slots) → kv with zeros, as both prefixes and suffixes are kept.
+    slots: tree as kv, the axis of each leaf's slots.
     see: (params, pictures) → features [F, D]; None for a policy that only reads.
   """
 
@@ -30,14 +32,20 @@ class Model(NamedTuple):
   decode: Callable[..., tuple[Array, Any]]
   unembed: Callable[..., Array]
   storage: Callable[[int, int], Any]
+  slots: Any
   see: Callable[..., Array] | None = None
+
+
+def slots(kv: Any, axes: Any) -> int:
+  """How many slots keys and values have; `axes` as in `Model.slots`."""
+  return jax.tree.leaves(kv)[0].shape[jax.tree.leaves(axes)[0]]
 
 
 class Prompts(NamedTuple):
   """What is kept of prompts; P entries.
 
   Attributes:
-    kv: leaves [P, heads, slots, width].
+    kv: leaves of P prompts.
     length: [P] int32, live slots.
     hidden: [P, D], the state of the last token, which predicts a response's first.
     position: [P] int32, of that first token.
@@ -53,7 +61,7 @@ class Rows(NamedTuple):
   """Responses under way; B rows.
 
   Attributes:
-    kv: leaves [B, heads, slots, width], a ring.
+    kv: leaves of B rows, a ring.
     clock: scalar int32, steps so far; a step writes slot `clock % slots`.
     age: [B] int32, tokens stored.
     hidden: [B, D], what predicts the next token.

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from llmi_jax.models import attention, decoder, sharding
+from llmi_jax.models import cache as caches
 from llmi_jax.models.cache import Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig, Experts
 from llmi_jax.models.decoder import Decoder
@@ -90,9 +91,12 @@ def test_cached_equals_uncached(config, form):
   whole = _run(model, tokens, [LENGTH] * 4, config)
   positions = jnp.broadcast_to(jnp.arange(5, dtype=jnp.int32), (2, 5))
   _, kv, _ = decoder.forward(params, tokens[::2, :5], positions, jnp.asarray(lengths), config=config)
-  empty = jax.tree.map(
-    lambda leaf: jnp.zeros((*leaf.shape[:-4], rows, leaf.shape[-3], 8, leaf.shape[-1])), kv
-  )
+
+  def ring(one):
+    empty = caches.empty(rows, one.v.shape[-3], 8, one.v.shape[-1], jnp.float32)
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (*one.v.shape[:-4], *leaf.shape)), empty)
+
+  empty = jax.tree.map(ring, kv, is_leaf=lambda node: isinstance(node, caches.KV))
   suffix = Suffix(empty, jnp.zeros((), jnp.int32), jnp.zeros(rows, jnp.int32))
   starts = np.repeat(lengths, 2)
 
