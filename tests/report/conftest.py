@@ -136,7 +136,7 @@ class Answering:
       )
     if reward is ...:
       reward = 0.2 * rule + 0.5 * llm + 0.3 * rule * mllm
-    count = max(len(document.response) // 4, 1)
+    count = min(max(len(document.response) // 4, 1), 4_000)
     rng = np.random.default_rng(count)
     logp = -rng.exponential(0.4, count).astype(np.float32)
     turn = Turn(

@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from tests.report import attacks
 from tests.report.conftest import browser, make, scene, visit, write_run  # noqa: F401
 
 
@@ -19,6 +20,12 @@ def two(tmp_path_factory):
   runs = [write_run(folder / name, steps=8) for name in ('herons', 'egrets')]
   (runs[1] / 'config.json').write_text(json.dumps({'seed': 4, 'reward': {'rule': 0.2}}))
   return runs
+
+
+@pytest.fixture(scope='session')
+def attacked(make, tmp_path_factory):  # noqa: F811
+  """A run whose every string was chosen by an attacker."""
+  return attacks.write(make, tmp_path_factory.mktemp('attacked') / 'run')
 
 
 @contextlib.contextmanager

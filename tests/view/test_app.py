@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from urllib.parse import urlencode
 
 import pytest
 
@@ -11,7 +12,6 @@ from llmi_jax.core.errors import ConfigError
 from llmi_jax.data import rollouts
 from llmi_jax.services.ports import listen
 from llmi_jax.view.index import Index, runs
-from tests.report import attacks
 from tests.view.conftest import get, serving
 
 
@@ -91,12 +91,10 @@ def test_a_broken_file_is_named_on_the_page(make, tmp_path):
     assert get(address)[0] == 200
 
 
-def test_five_megabytes_are_cut_with_a_word_on_the_page_and_whole_as_json(make, tmp_path):
-  index = Index(runs([attacks.write(make, tmp_path / 'run')]))
-  row = int(index.number('length').argmax())
+def test_five_megabytes_are_cut_with_a_word_on_the_page_and_whole_as_json(attacked):
+  index = Index(runs([attacked]))
+  row = max(range(index.table.num_rows), key=lambda r: len(index.table['text'][r].as_py()))
   about = index.about(row)
-  from urllib.parse import urlencode
-
   fields = urlencode({'open': f'{about["run"]}/{about["id"]}', 'of': about['kind']})
   with serving(index) as address:
     body = get(f'{address}/?{fields}')[2]

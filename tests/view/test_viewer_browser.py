@@ -6,7 +6,7 @@ import pytest
 
 from llmi_jax.data import rollouts
 from llmi_jax.view.index import Index, runs
-from tests.report import attacks, audit
+from tests.report import audit
 from tests.view.conftest import serving
 
 
@@ -121,8 +121,8 @@ def test_it_works_without_javascript(view, address):
     assert v.page.locator('#detail article').count() == 1
 
 
-def test_hostile_rollouts_stay_inert_and_the_viewer_intact(view, make, tmp_path):
-  index = Index(runs([attacks.write(make, tmp_path / 'run')]))
+def test_hostile_rollouts_stay_inert_and_the_viewer_intact(view, attacked):
+  index = Index(runs([attacked]))
   with serving(index) as address, view(address, '/?kind=train') as v:
     for number in range(4):
       v.page.locator('.rows a').nth(number).click()
