@@ -212,7 +212,7 @@ async def run_together(
   chosen = rewarding.reward(config.reward)
   claim_workdir(workdir, config, accord)
   told.claimed.append(True)
-  told.diversion.settle(workdir, accord.process)
+  told.diversion.settle(workdir, accord.process, accord.processes > 1)
   seen = audience.audience(config, workdir, told.screen, told.compiles, policy.config, accord.process)
   journal, device = Journal(workdir, accord.process, accord.processes), Device()
   reference = updating.reference(config, policy)

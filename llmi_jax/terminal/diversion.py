@@ -28,12 +28,18 @@ class Diversion:
     stream: what still reaches people.
   """
 
-  def __init__(self, stream: TextIO, held: BinaryIO):
+  def __init__(self, stream: TextIO, held: BinaryIO, log: '_Log'):
     self.stream = stream
-    self._held = held
+    self._held, self._log = held, log
 
-  def settle(self, workdir: pathlib.Path, process: int = 0) -> None:
+  def settle(self, workdir: pathlib.Path, process: int = 0, several: bool = False) -> None:
     """Lets the log be a file of the work folder; until then it is held beside it.
+
+    Args:
+      workdir: whose.
+      process: this one's number.
+      several: whether there are others; where one is lost, JAX ends the rest from a thread of its own, and
+        what it prints then is all that is said of it. So standard error is the screen again.
 
     Raises:
       StorageError: it cannot be written.
@@ -43,7 +49,9 @@ class Diversion:
       storage.make_folder(path.parent)
       with open(path, 'ab') as file:
         self._copy(file)
-        os.dup2(file.fileno(), _STDERR)
+        if several:
+          self._log.descriptor = os.dup(file.fileno())
+        os.dup2(self.stream.fileno() if several else file.fileno(), _STDERR)
 
   def give_back(self) -> None:
     """Shows what is held: what went wrong may stand in it."""
@@ -63,7 +71,8 @@ def diverted() -> Iterator[Diversion]:
   """Diverts the standard error, Python's logging and warnings included."""
   sys.stderr.flush()
   kept = os.dup(_STDERR)
-  handler, root = logging.StreamHandler(_Log()), logging.getLogger()
+  log = _Log()
+  handler, root = logging.StreamHandler(log), logging.getLogger()
   handler.setFormatter(logging.Formatter(_FORM))
   before, level = list(root.handlers), root.level
   with tempfile.TemporaryFile() as held, open(kept, 'w', buffering=1, errors='replace') as stream:
@@ -71,7 +80,7 @@ def diverted() -> Iterator[Diversion]:
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
     logging.captureWarnings(True)
-    diversion = Diversion(stream, held)
+    diversion = Diversion(stream, held, log)
     try:
       yield diversion
     except LlmiError:
@@ -88,11 +97,17 @@ def diverted() -> Iterator[Diversion]:
 
 
 class _Log:
-  """The standard error, whatever it is; a log that cannot be written must not stop a run."""
+  """Where Python's logging goes: the standard error, whatever that is, until `settle` parts them.
+
+  A log that cannot be written must not stop a run.
+  """
+
+  def __init__(self):
+    self.descriptor = _STDERR
 
   def write(self, text: str) -> int:
     with contextlib.suppress(OSError):
-      os.write(_STDERR, text.encode(errors='replace'))
+      os.write(self.descriptor, text.encode(errors='replace'))
     return len(text)
 
   def flush(self) -> None:
