@@ -58,8 +58,8 @@ def test_filters_keys_and_the_address(view, address):
   with view(address, '/?kind=train') as v:
     every = v.count()
     v.page.keyboard.press('/')
-    v.page.keyboard.type('june')
-    v.settle("location.search.includes('q=june')")
+    v.page.keyboard.type('dawn')
+    v.settle("location.search.includes('q=dawn')")
     found = v.count()
     assert 0 < found < every
     v.page.keyboard.press('Escape')
@@ -81,7 +81,7 @@ def test_filters_keys_and_the_address(view, address):
     kept = v.page.url
     v.page.reload()
     assert v.page.url == kept and v.count() == found
-    assert v.page.locator('input[type=search]').input_value() == 'june'
+    assert v.page.locator('input[type=search]').input_value() == 'dawn'
     v.page.go_back()
     v.settle(f"document.querySelector('#detail article').id === '{second}'")
     assert v.outside == [] and v.messages == []
