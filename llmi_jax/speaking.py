@@ -105,6 +105,7 @@ def _engines(policy: wiring.Policy, limits: Limits) -> Callable[[float], Engine]
 
   def make(temperature: float) -> Engine:
     sampler = {'temperature': temperature, 'tokens': limits.response, 'chunk': 8}
+    sampler |= {'compute': 'float32', 'cache': 'float32'}
     config = ConfigDict({'prompt': {'tokens': limits.prompt}, 'sampler': sampler})
     return wiring.engine(policy, config, max(1, limits.rows // limits.samples), limits.samples)
 

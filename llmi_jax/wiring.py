@@ -95,8 +95,8 @@ def load_policy(path: str, pixels: int = 0, layout: Layout | None = None) -> Pol
     ShardingError: the model does not fit the mesh.
   """
   folder = policy_folder(path)
-  tokenizer = tokens.load(folder)
   config = load.read_config(folder)
+  tokenizer = tokens.load(folder)
   check_tokenizer(tokenizer, config, folder)
   processor = None
   if config.vision is not None:

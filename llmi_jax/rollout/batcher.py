@@ -153,7 +153,14 @@ class Batcher:
     for job in mine:
       self._joining.put(job)
     try:
-      async for events in self._device.stream(lambda: self._decode(temperature, running)):
+      engine = await self._device.run(self._engine, temperature)
+    except Exception as error:  # noqa: BLE001  all of this temperature wanted it
+      self._temperature = None
+      while not self._joining.empty():
+        self._joining.get().events.put_nowait(error)
+      return
+    try:
+      async for events in self._device.stream(lambda: self._decode(engine, running)):
         for job, event in events:
           job.events.put_nowait(event)
     except Exception as error:  # noqa: BLE001  whatever it is, those who wait must hear of it
@@ -165,10 +172,13 @@ class Batcher:
       while not self._joining.empty():
         self._waiting.appendleft(self._joining.get())
 
-  def _decode(self, temperature: float, running: dict[int, Job]) -> Generator[Events, None, None]:
+  def _engine(self, temperature: float) -> Engine:
+    if temperature not in self._engines:
+      self._engines[temperature] = self._make(temperature)
+    return self._engines[temperature]
+
+  def _decode(self, engine: Engine, running: dict[int, Job]) -> Generator[Events, None, None]:
     """On the device thread, look by look: what each job has so far, and what has ended."""
-    engine = self._engines.get(temperature) or self._make(temperature)
-    self._engines[temperature] = engine
     number, so_far = 0, collections.defaultdict[int, list[np.ndarray]](list)
     left = collections.Counter[int]()  # samples of each job that have not ended
     try:

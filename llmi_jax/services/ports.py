@@ -1,5 +1,6 @@
 """Addresses that servers listen on."""
 
+import os
 import socket
 
 from llmi_jax.core.errors import ConfigError
@@ -15,7 +16,7 @@ def listen(port: int, host: str = '127.0.0.1') -> socket.socket:
   try:
     return socket.create_server((host, port), family=family)
   except (OSError, OverflowError) as error:
-    words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
     raise ConfigError(
       f'Port {port} of {host} cannot be listened on ({words}); choose another one with --port.'
     ) from error
