@@ -58,6 +58,7 @@ def trained(short, tmp_path_factory):
   return workdir
 
 
+@pytest.mark.slow
 def test_a_run_says_what_it_does_and_how_to_go_on(trained):
   text = (trained.parent / 'said').read_text()
   lines = text.splitlines()

@@ -151,7 +151,7 @@ def test_who_gives_up_frees_his_row():
     ('builtin:tiny', (), 'has no vision tower'),
     ('builtin:none', (), 'There is no policy builtin:none'),
     ('builtin:tiny', ('mllm=0', 'remote.llm.form=json'), 'follows no schema'),
-    ('builtin:tiny', ('mllm=0', 'judges=near'), 'known are offline, remote and local'),
+    ('builtin:tiny', ('mllm=0', 'judges=near'), 'known are offline, remote, local and paths of .py files'),
   ],
 )
 def test_mistakes_are_told_at_the_start(path, overrides, said):

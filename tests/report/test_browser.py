@@ -104,7 +104,11 @@ def test_a_name_in_the_address_opens_that_document(visit, report):
     page.build(report.parent)
     v.page.goto(f'{v.address}#{name}')
     assert v.page.locator('article.rollout:target').get_attribute('id') == name
-    assert last.evaluate('e => e.getBoundingClientRect().top < innerHeight')
+    for _ in range(100):  # the page glides there
+      if last.evaluate('e => e.getBoundingClientRect().top < innerHeight'):
+        return
+      v.page.wait_for_timeout(50)
+    raise AssertionError(name)
 
 
 @pytest.mark.parametrize('theme', ['light', pytest.param('dark', marks=pytest.mark.slow)])

@@ -143,7 +143,7 @@ MESHES = {
       config,
       mesh,
       id=f'{name}-{mesh}',
-      marks=() if mesh == 'mixed' and name == 'experts' else pytest.mark.slow,
+      marks=() if mesh == 'mixed' and name == 'dense' else pytest.mark.slow,
     )
     for name, config in (('dense', DENSE), ('experts', MIXED))
     for mesh in MESHES

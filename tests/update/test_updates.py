@@ -110,6 +110,7 @@ def test_kl_compares_with_where_the_run_began(adapted):
     learning.updater(learning.learner(DENSE), OPTIMIZER, goal)(states.fresh(_model(DENSE), OPTIMIZER), micros)
 
 
+@pytest.mark.slow
 def test_replay_sends_tokens_to_the_experts_of_before_with_weights_of_now():
   policy, rows, goal = learning.learner(MIXED), _rows(), Goal(replay=True, balance=0.1)
   model = _model(MIXED)
@@ -130,6 +131,7 @@ def test_replay_sends_tokens_to_the_experts_of_before_with_weights_of_now():
   assert float(one.out['balance']) > 0 and float(one.out['ratio']) != float(two.out['ratio'])
 
 
+@pytest.mark.slow
 def test_bf16_computation_has_float32_gradients_near_the_exact_ones():
   jax.config.update('jax_disable_most_optimizations', False)  # without them XLA has no bf16 product on CPU
   rows, goal, model = _rows(), Goal(), _model(DENSE)
