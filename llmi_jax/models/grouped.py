@@ -119,18 +119,18 @@ def _owners(sizes: Array, blocks: int, block: int) -> tuple[Array, Array]:
   """The expert of each block, and how many blocks are live."""
   ends = jnp.cumsum(sizes) // block
   owner = jnp.searchsorted(ends, jnp.arange(blocks, dtype=jnp.int32), side='right').astype(jnp.int32)
-  return jnp.minimum(owner, sizes.shape[0] - 1), ends[-1]
+  return jnp.minimum(owner, sizes.shape[0] - 1), ends[-1].astype(jnp.int32)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _blocks(rows: Array, w: Array, sizes: Array, block: int) -> Array:
-  count, width = rows.shape[0] // block, rows.shape[1]
+  count = rows.shape[0] // block
   owner, live = _owners(sizes, count, block)
 
   def body(i, out):
-    piece = jax.lax.dynamic_slice(rows, (i * block, 0), (block, width))
+    piece = jax.lax.dynamic_slice_in_dim(rows, i * block, block)
     made = jnp.matmul(piece, jax.lax.dynamic_index_in_dim(w, owner[i], 0, keepdims=False))
-    return jax.lax.dynamic_update_slice(out, made, (i * block, 0))
+    return jax.lax.dynamic_update_slice_in_dim(out, made, i * block, 0)
 
   return jax.lax.fori_loop(0, live, body, jnp.zeros((rows.shape[0], w.shape[2]), rows.dtype))
 
@@ -142,12 +142,12 @@ def _blocks_forward(rows, w, sizes, block):
 def _blocks_backward(block, kept, g):
   rows, w, sizes = kept
   total = wide(w.dtype)
-  count, width = rows.shape[0] // block, rows.shape[1]
+  count = rows.shape[0] // block
   owner, live = _owners(sizes, count, block)
 
   def body(i, dw):
-    piece = jax.lax.dynamic_slice(rows, (i * block, 0), (block, width))
-    grad = jax.lax.dynamic_slice(g, (i * block, 0), (block, g.shape[1]))
+    piece = jax.lax.dynamic_slice_in_dim(rows, i * block, block)
+    grad = jax.lax.dynamic_slice_in_dim(g, i * block, block)
     return dw.at[owner[i]].add(jnp.matmul(piece.T, grad, preferred_element_type=total))
 
   dw = jax.lax.fori_loop(0, live, body, jnp.zeros(w.shape, total)).astype(w.dtype)

@@ -128,6 +128,7 @@ class Journal:
   def _give(self, order: _Order):
     if not self._writer.is_alive():
       raise StorageError(f'The journal {self._own} is closed; open it again.')
+    order.done.set_running_or_notify_cancel()  # whoever waits may leave, the reply is written all the same
     self._orders.put(order)
 
   # The rest runs in the writer thread, or before it starts.

@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -64,6 +65,27 @@ def test_many_puts_at_once_share_fsyncs(tmp_path, monkeypatch):
   assert 1 <= len(count) <= 40
   journal.close()
   assert sum(1 for _ in own_file(tmp_path).open()) == 200
+
+
+def test_whoever_leaves_before_the_fsync_does_not_stop_the_writer(tmp_path, monkeypatch):
+  writing, leave = threading.Event(), threading.Event()
+  fsync = os.fsync
+  monkeypatch.setattr(os, 'fsync', lambda fd: (writing.set(), leave.wait(10), fsync(fd)))
+  journal = Journal(tmp_path)
+
+  async def main():
+    waiting = asyncio.create_task(journal.put(entry(0), FAILED))
+    await asyncio.to_thread(writing.wait, 10)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+      await waiting
+    leave.set()
+    await asyncio.wait_for(journal.put(entry(1), FAILED), 10)
+
+  asyncio.run(main())
+  journal.close()
+  again = Journal(tmp_path)
+  assert again.get(entry(0)) == again.get(entry(1)) == FAILED
 
 
 @pytest.mark.parametrize('cut', [1, 20, 60])

@@ -113,17 +113,19 @@ CASES = [
 def test_micro_batches_add_up(config, aggregation, cut):
   whole = _whole(config, aggregation)
   parts, _ = _sums(config, cut, _goal(config, aggregation))
-  assert _distance(parts.grads, whole.grads) < 1e-6
+  # In fp32 a mixture in one-prompt pieces is 1.1e-6 off; that this is rounding alone, the next test shows.
+  assert _distance(parts.grads, whole.grads) < (2e-6 if config.experts else 1e-6)
   for name, value in whole.out.items():
     np.testing.assert_allclose(parts.out[name], value, rtol=2e-5, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.slow
-def test_in_float64_micro_batches_add_up_to_the_last_digits():
+@pytest.mark.parametrize(('config', 'cut'), [(DENSE, 1), (MIXED, 0)], ids=['dense', 'mixed'])
+def test_in_float64_micro_batches_add_up_to_the_last_digits(config, cut):
   with jax.enable_x64(True), jax.numpy_dtype_promotion('standard'):
-    model = jax.tree.map(lambda leaf: leaf.astype(np.float64), _model(DENSE))
-    whole, _ = _sums(DENSE, MicroBatches(P, (TR,)), _goal(DENSE), model=model)
-    parts, _ = _sums(DENSE, CUTS[1], _goal(DENSE), model=model)
+    model = jax.tree.map(lambda leaf: leaf.astype(np.float64), _model(config))
+    whole, _ = _sums(config, MicroBatches(P, (TR,)), _goal(config), model=model)
+    parts, _ = _sums(config, CUTS[cut], _goal(config), model=model)
   assert {leaf.dtype for leaf in jax.tree.leaves(parts.grads)} == {np.dtype(np.float64)}
   assert _distance(parts.grads, whole.grads) < 1e-12
 
