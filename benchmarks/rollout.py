@@ -19,7 +19,7 @@ import time
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from llmi_jax.models import decoder
 from llmi_jax.programs import generation
@@ -91,13 +91,13 @@ def ours(model, config, texts, lengths, rows: int) -> tuple[float, float, float]
     own = keys[i * samples : (i + 1) * samples]
     engine.submit(Request(i, text, own, [int(n) for n in lengths[i]]))
   before, made = engine.counts.waited, 0
-  steps = engine.counts.steps
+  rows_before = engine.counts.row_steps
   while engine.busy:
     made += sum(len(sample.tokens) for sample in engine.step(view))
   taken = time.perf_counter() - start
   assert made == lengths.sum()
-  waited, ran = engine.counts.waited - before, engine.counts.steps - steps
-  return taken, made / (ran * rows), 1 - waited / (ran * rows)
+  waited, ran = engine.counts.waited - before, engine.counts.row_steps - rows_before
+  return taken, made / ran, 1 - waited / ran
 
 
 ENGINES: dict = {}
@@ -198,6 +198,7 @@ def against_peers(model, policy, config, texts, lengths, rows: int, tunix: Tunix
     taken['llmi_jax'].append(seconds)
     for name, side in sides.items():
       taken[name].append(side())
+      logging.info('%s: %.1f s, ours %.1f s', name, taken[name][-1], seconds)
   medians = {name: statistics.median(times) for name, times in taken.items()}
   print(f'{PROMPTS} × {SAMPLES} responses, {tokens} tokens, {rows} rows, float32')
   for name, seconds in medians.items():
@@ -211,13 +212,13 @@ def growth(policy, config, rows: int) -> None:
   for what, values in (('rows', (16, 64, 128)), ('context', (32, 256)), ('samples', (1, 8))):
     for value in values:
       options = {'context': value} if what == 'context' else {'samples': value} if what == 'samples' else {}
-      texts, lengths = workload(**options)
+      texts, lengths = workload(PROMPTS // 2, **options)
       if what == 'samples' and value == 1:
         texts, lengths = texts * 8, np.repeat(lengths, 8, 0)
       count = value if what == 'rows' else rows
       ours(policy, config, texts, lengths, count)
       seconds, *_ = ours(policy, config, texts, lengths, count)
-      print(f'{what} {value:<4} {lengths.sum() / seconds:7.0f} tokens/s')
+      print(f'{what} {value:<4} {lengths.sum() / seconds:7.0f} tokens/s', flush=True)
 
 
 if __name__ == '__main__':

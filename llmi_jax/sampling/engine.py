@@ -21,7 +21,7 @@ from llmi_jax.sampling.request import Piece, Request, Sample
 from llmi_jax.sampling.rounds import Agree, Kind, Report, Round
 from llmi_jax.sampling.settings import EngineConfig, check
 from llmi_jax.sampling.slots import Group, Shape, Slots
-from llmi_jax.sampling.state import Beginning, Emitted, Model
+from llmi_jax.sampling.state import Beginning, Emitted, Model, Move
 from llmi_jax.sampling.state import slots as kept_slots
 
 Span = Callable[[str], contextlib.AbstractContextManager[None]]
@@ -39,12 +39,14 @@ class Counts:
 
   Attributes:
     steps: decoding steps of all rows together.
+    row_steps: the same, times the rows that there were.
     tokens: sampled.
     prefilled: tokens of prompts.
     waited: row-steps in which a row was idle although a sample waited.
   """
 
   steps: int = 0
+  row_steps: int = 0
   tokens: int = 0
   prefilled: int = 0
   waited: int = 0
@@ -94,6 +96,7 @@ class Engine:
     self._slots = Slots(
       Shape(config.shards // processes, rows, config.first_prompts // processes, config.samples)
     )
+    self._whole = self._slots.shape
     self._parts: list[list[Emitted]] = [[] for _ in range(rows)]
     self._ages = np.zeros(rows, np.int64)
     self._dropped = np.zeros(rows, bool)
@@ -158,12 +161,14 @@ class Engine:
         self._reset()
         return []
       self._others = self._places.processes > 1
-      if now.extend:
-        self._keep_more()
-        continue
       if now.drop:
         self._state = self._run.drop(self._state, self._places.put_rows(self._dropped))
         self._dropped[:] = False
+      if self._fit_rows(now.rows):
+        continue
+      if now.extend:
+        self._keep_more()
+        continue
       if now.kind >= 0:
         with span('prefill'):
           self._prefill_some(params, now)
@@ -198,6 +203,7 @@ class Engine:
       bool(self._dropped.any()),
       bool(alive),
       slots.begins,
+      self._full if slots.hungry else slots.fullest,
       int(self._ages[alive].max()) if alive else 0,
       slots.owes,
       self._kinds.index(prefill.kind_of(waiting[0], self.config)) if waiting else -1,
@@ -211,6 +217,32 @@ class Engine:
       alike[prefill.kind_of(group, self.config)].append(group)
     shards, most = self._slots.shape.shards, self.config.prompts_together
     return {kind: prefill.together(kind, groups, shards, most) for kind, groups in alike.items()}
+
+  @property
+  def _full(self) -> int:
+    """Rows of a shard when all are there."""
+    return self.config.rows // self.config.shards
+
+  def _fit_rows(self, wanted: int) -> bool:
+    """As few rows as hold what is left where nobody waits, all where somebody does; whether that changed."""
+    old = self._slots.shape
+    have, size = old.rows // old.shards, self.config.packed(wanted)
+    packed = size < have
+    if packed:
+      shape = Shape(old.shards, size * old.shards, size * old.shards, 1)
+      self._whole = old if have == self._full else self._whole
+    elif wanted > have:
+      shape = self._whole
+    else:
+      return False
+    rows, entries = self._slots.move(shape, packed)
+    source = np.where(rows < 0, -1, rows + have * np.arange(old.shards)[:, None]).ravel()
+    self._parts = [self._parts[row] if row >= 0 else [] for row in source]
+    self._ages = np.where(source < 0, 0, self._ages[source])
+    self._dropped = np.zeros(len(source), bool)
+    move = Move(rows, entries, *self._slots.table())
+    self._state = self._run.move(self._state, self._places.put_move(move))
+    return True
 
   def _keep_more(self) -> None:
     slots, processes = self._slots, self._places.processes
@@ -275,6 +307,7 @@ class Engine:
     steps = int(ran)
     emitted = Emitted(*(column[:steps] for column in emitted))
     self.counts.steps += steps
+    self.counts.row_steps += steps * self._slots.shape.rows * self._places.processes
     self.counts.tokens += int(emitted.live.sum())
     self.counts.waited += int((~emitted.live).sum()) if self._slots.hungry else 0
     self._refuse_nonsense(emitted)

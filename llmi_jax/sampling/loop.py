@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from llmi_jax.sampling.logits import Sampling, draw
-from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Model, Prompts, State
+from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Model, Move, Prompts, State
 from llmi_jax.sampling.state import slots as kept_slots
 
 
@@ -140,6 +140,29 @@ def extend(state: State, prompts: int) -> State:
 
   table = jnp.pad(state.rows.table, ((0, 0), (0, prompts // shards - old), (0, 0)), constant_values=-1)
   return State(jax.tree.map(pad, state.prompts), state.rows._replace(table=table))
+
+
+def move(state: State, to: Move) -> State:
+  """Rows and prompts that are still wanted in a state of another size; see `slots.Slots.move`."""
+  rows, shards = state.rows, state.rows.table.shape[0]
+
+  def taken(tree: Any, source: Array) -> Any:
+    # What is idle takes whatever is first.
+    index = jnp.maximum(source, 0)
+
+    def take(kept: Array) -> Array:
+      split = kept.reshape(shards, -1, *kept.shape[1:])
+      return jax.vmap(lambda own, i: own[i])(split, index).reshape(-1, *kept.shape[1:])
+
+    return jax.tree.map(take, tree)
+
+  moved = taken(rows._replace(clock=None, table=None, place=None), jnp.asarray(to.rows))
+  alive = moved.alive & (jnp.ravel(to.rows) >= 0)
+  table, place = jnp.asarray(to.table), jnp.asarray(to.place)
+  return State(
+    taken(state.prompts, jnp.asarray(to.entries)),
+    moved._replace(clock=rows.clock, alive=alive, table=table, place=place),
+  )
 
 
 def resize(model: Model, state: State, slots: int) -> State:

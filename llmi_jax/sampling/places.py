@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Prompts, Rows, State
+from llmi_jax.sampling.state import Beginning, Chunk, Emitted, Move, Prompts, Rows, State
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Places:
   def put_beginning(self, beginning: Beginning) -> Beginning:
     """Likewise."""
     return Beginning(*(self._put(x, self.data) for x in beginning))
+
+  def put_move(self, move: Move) -> Move:
+    """Likewise."""
+    return Move(*(self._put(x, self.data) for x in move))
 
   def put_rows(self, rows: np.ndarray) -> Any:
     """Likewise, an array over rows."""

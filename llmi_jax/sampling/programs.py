@@ -20,6 +20,7 @@ class Programs(NamedTuple):
     begin: (state, beginning) → state; donates the state.
     drop: (state, rows) → state; likewise.
     extend: (state, prompts) → state.
+    move: (state, move) → state.
     widen: (state, slots) → state.
     resize: (state, slots) → state.
     start: () → state.
@@ -30,6 +31,7 @@ class Programs(NamedTuple):
   begin: Callable[..., Any]
   drop: Callable[..., Any]
   extend: Callable[..., Any]
+  move: Callable[..., Any]
   widen: Callable[..., Any]
   resize: Callable[..., Any]
   start: Callable[..., Any]
@@ -52,6 +54,7 @@ def programs(model: Model, config: EngineConfig, places: Places) -> Programs:
     jit('begin', loop.begin, donate_argnums=0, **same),
     jit('drop', loop.drop, donate_argnums=0, **same),
     jit('extend', loop.extend, static_argnums=1, **same),
+    jit('move', loop.move, **same),
     jit('widen', partial(loop.widen, model), static_argnums=1, **same),
     jit('resize', partial(loop.resize, model), static_argnums=1, **same),
     jit('start', begun, **same),

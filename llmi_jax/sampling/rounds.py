@@ -59,6 +59,7 @@ class Report:
     dropping: rows are to be ended.
     alive: rows under way.
     begins: a row begins, whatever is prefilled.
+    rows: of a shard that are wanted, all of them where samples wait.
     oldest: tokens of the longest response under way.
     hungry: a row that ends would find another sample.
     wish: the kind that its oldest prompt waits for, by its place in the table; -1 for none.
@@ -70,6 +71,7 @@ class Report:
   dropping: bool
   alive: bool
   begins: bool
+  rows: int
   oldest: int
   hungry: bool
   wish: int
@@ -78,7 +80,7 @@ class Report:
   def numbers(self) -> np.ndarray:
     """[n] int32."""
     head = (self.busy, self.starved, self.dropping, self.alive, self.begins)
-    head += (self.oldest, self.hungry, self.wish)
+    head += (self.rows, self.oldest, self.hungry, self.wish)
     rest = [n for want in self.wants for n in (want.most, want.slots, want.ends)]
     return np.array([*head, *rest], np.int32)
 
@@ -91,6 +93,7 @@ class Round:
     over: nobody has anything left.
     extend: more prompts are kept, and then all report again.
     drop: rows are ended.
+    rows: of a shard that are wanted.
     kind: which prefill runs, by its place in the table; -1 for none.
     most: prompts per shard in it.
     slots: that prompts then need.
@@ -103,6 +106,7 @@ class Round:
   over: bool
   extend: bool
   drop: bool
+  rows: int
   kind: int
   most: int
   slots: int
@@ -119,8 +123,8 @@ def decide(numbers: np.ndarray, turn: int) -> Round:
     numbers: [processes, n], see `Report.numbers`.
     turn: counts rounds; whose wish is heard first goes round.
   """
-  busy, starved, dropping, alive, begins, oldest, hungry, wish = numbers[:, :8].T
-  wants = numbers[:, 8:].reshape(len(numbers), -1, 3)
+  busy, starved, dropping, alive, begins, rows, oldest, hungry, wish = numbers[:, :9].T
+  wants = numbers[:, 9:].reshape(len(numbers), -1, 3)
   wishes = [int(w) for w in np.roll(wish, -(turn % len(numbers))) if w >= 0]
   kind = wishes[0] if wishes else -1
   most, slots, ends = wants[:, kind].max(0) if wishes else (0, 0, 0)
@@ -128,6 +132,7 @@ def decide(numbers: np.ndarray, turn: int) -> Round:
     over=not busy.any(),
     extend=bool(starved.any()),
     drop=bool(dropping.any()),
+    rows=int(rows.max()),
     kind=kind,
     most=int(most),
     slots=int(slots),

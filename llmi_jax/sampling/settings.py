@@ -29,6 +29,8 @@ class EngineConfig:
     chunk: most tokens per row between two looks of the host.
     prefill_tokens: most tokens of a prompt that are prefilled between two looks.
     prefill_prompts: prompts that are prefilled together.
+    packing: rows under way are packed into a state of fewer once no more than one in so many is left and none
+      waits, and again; 1 never.
     first_bucket: least slots of prompts and of responses; more are doubled as they are needed.
     sampling: how tokens are drawn.
     dtype: of hidden states.
@@ -48,6 +50,7 @@ class EngineConfig:
   chunk: int = 16
   prefill_tokens: int = 1024
   prefill_prompts: int = 8
+  packing: int = 4
   first_bucket: int = 128
   sampling: Sampling = Sampling()
   dtype: Any = jnp.float32
@@ -74,6 +77,13 @@ class EngineConfig:
   def prompts_together(self) -> int:
     """Prompts of one shard that are prefilled together, at most."""
     return max(1, self.prefill_prompts // self.shards)
+
+  def packed(self, count: int) -> int:
+    """The fewest rows of a shard that hold `count` of them and are worth a program of their own."""
+    size = self.rows // self.shards
+    while self.packing > 1 and size > 1 and -(-size // self.packing) >= count:
+      size = -(-size // self.packing)
+    return size
 
   def bucket(self, count: int, most: int) -> int:
     """The smallest of `first_bucket`, twice, four times … that holds `count`, at most `most`."""

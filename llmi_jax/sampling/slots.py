@@ -2,7 +2,8 @@
 
 A group (a prompt and its samples) is admitted to a shard with a free entry, prefilled chunk by chunk, and
 begins its samples one by one as rows of that shard get free. Its entry is free again when the last one has
-ended. So a row that ends is refilled at once, by whichever group is next.
+ended. So a row that ends is refilled at once, by whichever group is next. Once nobody is next, what is left
+may be packed: rows move to the front of fewer, each with a copy of its prompt.
 """
 
 import collections
@@ -74,6 +75,7 @@ class Slots:
     self.admitted: list[Group] = []
     self.owner: list[tuple[Group, int] | None] = [None] * shape.rows
     self._entries = np.zeros((shape.shards, shape.prompts // shape.shards), bool)
+    self._packed = False
 
   @property
   def busy(self) -> bool:
@@ -103,9 +105,14 @@ class Slots:
     return bool(self.waiting) or any(owed[s] > len(self._free_rows(s)) for s in shards)
 
   @property
+  def fullest(self) -> int:
+    """Rows under way in the shard that has most of them."""
+    return int(np.bincount([group.shard for group in self.admitted for _ in group.rows], minlength=1).max())
+
+  @property
   def starved(self) -> bool:
     """Whether rows idle because every entry of their shard is taken by a prompt with none to begin."""
-    if not self.waiting:
+    if not self.waiting or self._packed:
       return False
     for shard in range(self.shape.shards):
       owed = sum(group.samples - group.begun for group in self.admitted if group.shard == shard)
@@ -125,6 +132,8 @@ class Slots:
     Args:
       ahead: groups per shard that are prefilled before a row is free for them.
     """
+    if self._packed:
+      return
     shards = range(self.shape.shards)
     owed = [sum(g.samples - g.begun for g in self.admitted if g.shard == s) for s in shards]
     unbegun = [sum(g.begun == 0 for g in self.admitted if g.shard == s) for s in shards]
@@ -179,6 +188,39 @@ class Slots:
     self._release()
     return sorted(rows)
 
+  def move(self, shape: Shape, packed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Takes the rows under way to the front of their shards, in order.
+
+    Args:
+      shape: from now on; large enough, and of one sample per prompt and as many prompts as rows if `packed`.
+      packed: whether each row has an entry of its own, numbered as itself, and nothing begins.
+
+    Returns:
+      [J, B/J] rows and [J, P/J] entries: where each new one was within its shard, -1 for none.
+    """
+    old = self.shape.rows // shape.shards
+    rows = np.full((shape.shards, shape.rows // shape.shards), -1, np.int32)
+    entries = np.full((shape.shards, shape.prompts // shape.shards), -1, np.int32)
+    owner: list[tuple[Group, int] | None] = [None] * shape.rows
+    moved: dict[Group, int] = {}
+    used = [0] * shape.shards
+    for row, own in ((row, self.owner[row]) for row in self.alive):
+      assert own is not None
+      group, sample = own
+      count = int((rows[group.shard] >= 0).sum())
+      rows[group.shard, count] = row % old
+      group.rows[sample] = group.shard * rows.shape[1] + count
+      owner[group.rows[sample]] = own
+      if packed or group not in moved:
+        entries[group.shard, used[group.shard]] = group.entry
+        moved.setdefault(group, used[group.shard])
+        used[group.shard] += 1
+    for group, entry in moved.items():
+      group.entry = entry
+    self.shape, self.owner, self._packed = shape, owner, packed
+    self._entries = entries >= 0
+    return rows, entries
+
   def table(self) -> tuple[np.ndarray, np.ndarray]:
     """[J, P/J, R] rows of each prompt and [J, B/J] places of each row, counted within shards."""
     shape = self.shape
@@ -187,6 +229,9 @@ class Slots:
     for group in self.admitted:
       for i, row in enumerate(sorted(group.rows.values())):
         own = row % (shape.rows // shape.shards)
+        if self._packed:
+          table[group.shard, own, 0] = place[group.shard, own] = own
+          continue
         table[group.shard, group.entry, i] = own
         place[group.shard, own] = group.entry * shape.samples + i
     return table, place

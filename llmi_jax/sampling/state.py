@@ -171,6 +171,22 @@ class Chunk(NamedTuple):
   rows: Any = None
 
 
+class Move(NamedTuple):
+  """Rows and prompts in new places: where each comes from, counted within its shard; -1 for one that is idle.
+
+  Attributes:
+    rows: [J, B'/J] int32.
+    entries: [J, P'/J] int32.
+    table: [J, P'/J, R'] int32, of all rows from now on.
+    place: [J, B'/J] int32, likewise.
+  """
+
+  rows: Any
+  entries: Any
+  table: Any
+  place: Any
+
+
 class Beginning(NamedTuple):
   """Rows that begin: [B] each.
 

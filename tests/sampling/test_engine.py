@@ -27,6 +27,7 @@ SIZES = EngineConfig(
   width=32,
   stops=(1,),
   banned=(0,),
+  packing=1,
 )
 
 
@@ -41,18 +42,28 @@ def _prompts(count, seed=0):
   return [rng.integers(2, 160, rng.integers(2, 10)).astype(np.int32) for _ in range(count)]
 
 
-def _run(policy, sizes, prompts, samples, order=None):
+def _run(policy, sizes, prompts, samples, order=None, late=(), few=0, rows=None):
+  """Samples of all prompts; `late` come when `few` rows are run. `rows` gets how many were, step by step."""
   engine = Engine(generation.sampler(policy[2], sizes), sizes)
   tasks = np.repeat(np.arange(len(prompts)), samples)
   keys = row_keys(0, 'eval', 3, tasks, np.tile(np.arange(samples), len(prompts))).reshape(
     len(prompts), samples
   )
-  for i in order or range(len(prompts)):
-    engine.submit(Request(i, prompts[i], keys[i], 12))
-  out = {}
+
+  def submit(chosen):
+    for i in chosen:
+      engine.submit(Request(i, prompts[i], keys[i], 12))
+
+  submit(order or range(len(prompts)))
+  out, rows = {}, [] if rows is None else rows
   while engine.busy:
+    before = engine.counts.row_steps
     for sample in engine.step(policy[0]):
       out[sample.id, sample.sample] = sample
+    rows.append(engine.counts.row_steps - before)
+    if engine.busy and rows[-1] == few:
+      submit(late)
+      late = ()
   return out
 
 
@@ -64,6 +75,35 @@ def test_same_tokens_in_any_batch_order_and_slot(policy):
   for key in one:
     np.testing.assert_array_equal(one[key].tokens, two[key].tokens)
     np.testing.assert_allclose(one[key].logp_full, two[key].logp_full, atol=1e-5)
+
+
+def _compare(one, two):
+  assert one.keys() == two.keys()
+  for key in one:
+    np.testing.assert_array_equal(one[key].tokens, two[key].tokens)
+    np.testing.assert_allclose(one[key].logp_full, two[key].logp_full, atol=1e-5)
+
+
+def test_packing_what_is_left_changes_no_token_and_runs_fewer_rows(policy):
+  runs = []
+  for packing in (1, 4):
+    rows = []
+    sizes = dataclasses.replace(SIZES, rows=16, chunk=1, packing=packing)
+    runs.append((_run(policy, sizes, _prompts(6), 3, rows=rows), rows))
+  (whole, most), (packed, fewer) = runs
+  _compare(packed, whole)
+  assert set(most) == {16} and len(fewer) == len(most)
+  assert set(fewer) >= {16, 4} and sorted(fewer, reverse=True) == fewer
+
+
+def test_who_comes_when_rows_are_packed_finds_all_of_them(policy):
+  sizes = dataclasses.replace(SIZES, rows=8, chunk=1, packing=2, stops=(1, *range(2, 40)))
+  rows, order = [], [0, 1, 2, 3]
+  wanted = _run(policy, dataclasses.replace(sizes, packing=1), _prompts(6), 3)
+  _compare(_run(policy, sizes, _prompts(6), 3, order, late=[4, 5], few=2, rows=rows), wanted)
+  changes = [size for size, after in zip([0, *rows], rows) if size != after]
+  assert changes[:4] == [0, 8, 4, 2], rows
+  assert rows[rows.index(2) + 1] == 8
 
 
 def test_greedy_equals_transformers(policy, tiny_hf):

@@ -4,10 +4,10 @@ import numpy as np
 
 from llmi_jax.sampling.rounds import Report, Want, decide
 
-IDLE = Report(False, False, False, False, False, 0, False, -1, (Want(), Want()))
-FULL = Report(True, False, False, True, False, 9, True, -1, (Want(), Want()))
-ASKS = Report(True, False, False, False, False, 0, True, 1, (Want(), Want(2, 24, True)))
-OTHER = Report(True, True, True, False, True, 3, False, 0, (Want(1, 8, False), Want(3, 16, False)))
+IDLE = Report(False, False, False, False, False, 0, 0, False, -1, (Want(), Want()))
+FULL = Report(True, False, False, True, False, 4, 9, True, -1, (Want(), Want()))
+ASKS = Report(True, False, False, False, False, 4, 0, True, 1, (Want(), Want(2, 24, True)))
+OTHER = Report(True, True, True, False, True, 2, 3, False, 0, (Want(1, 8, False), Want(3, 16, False)))
 
 
 def of(*reports, turn=0):
@@ -32,9 +32,9 @@ def test_wishes_take_turns_and_the_widest_share_counts():
   first, second = of(ASKS, OTHER, turn=0), of(ASKS, OTHER, turn=1)
   assert (first.kind, first.most, first.slots) == (1, 3, 24)
   assert (second.kind, second.most, second.slots) == (0, 1, 8)
-  assert first.extend and first.drop and first.oldest == 3
+  assert first.extend and first.drop and first.oldest == 3 and first.rows == 4
 
 
 def test_a_prompt_that_is_too_long_for_one_chunk_decodes_nothing_yet():
-  long = Report(True, False, False, False, False, 0, False, 0, (Want(1, 8, False), Want()))
+  long = Report(True, False, False, False, False, 1, 0, False, 0, (Want(1, 8, False), Want()))
   assert not of(long).decode and of(long).kind == 0

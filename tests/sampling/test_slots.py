@@ -48,10 +48,38 @@ def test_every_sample_is_served_once_and_rows_are_never_shared(data):
     alive = slots.alive
     if alive and slots.hungry and not list(slots.unfilled()):
       _check_nothing_idles(slots, shape)
+    if data.draw(st.booleans()) and not slots.hungry and slots.busy:
+      alive = _pack_and_unpack(slots, data)
     for row in data.draw(st.lists(st.sampled_from(alive), min_size=1, unique=True)) if alive else ():
       slots.end(row)
   assert not slots.busy
   assert served == {number: list(range(count)) for number, count in wanted.items()}
+
+
+def _pack_and_unpack(slots, data):
+  """Rows under way after a move to fewer and back; some end in between."""
+  whole, packed = slots.shape, data.draw(st.integers(slots.fullest, slots.shape.rows // slots.shape.shards))
+  few = Shape(whole.shards, packed * whole.shards, packed * whole.shards, 1)
+  for shape in (few, few, whole):
+    before, was = list(slots.owner), slots.shape
+    entries = {id(group): group.entry for group in slots.admitted}
+    rows, sources = slots.move(shape, shape is few)
+    assert rows.shape == (shape.shards, shape.rows // shape.shards)
+    assert sources.shape == (shape.shards, shape.prompts // shape.shards)
+    table, place = slots.table()
+    assert (table >= 0).sum() == len(slots.alive) == len([own for own in before if own])
+    for row in slots.alive:
+      group, sample = slots.owner[row]
+      assert group.rows[sample] == row
+      shard, own = divmod(row, rows.shape[1])
+      assert shard == group.shard
+      assert before[rows[shard, own] + shard * (was.rows // was.shards)] == (group, sample)
+      entry, at = divmod(place[shard, own], shape.samples)
+      assert table[shard, entry, at] == own and (entry == own or shape is whole)
+      assert sources[shard, entry] == entries[id(group)]
+    if slots.alive:
+      slots.end(data.draw(st.sampled_from(slots.alive)))
+  return slots.alive
 
 
 def _check(slots, shape, each):
