@@ -30,7 +30,7 @@ class EngineConfig:
     prefill_tokens: most tokens of a prompt that are prefilled between two looks.
     prefill_prompts: prompts that are prefilled together.
     packing: rows under way are packed into a state of fewer once no more than one in so many is left and none
-      waits, and again; 1 never.
+      waits, and once more; 1 never.
     first_bucket: least slots of prompts and of responses; more are doubled as they are needed.
     sampling: how tokens are drawn.
     dtype: of hidden states.
@@ -80,10 +80,9 @@ class EngineConfig:
 
   def packed(self, count: int) -> int:
     """The fewest rows of a shard that hold `count` of them and are worth a program of their own."""
-    size = self.rows // self.shards
-    while self.packing > 1 and size > 1 and -(-size // self.packing) >= count:
-      size = -(-size // self.packing)
-    return size
+    whole = self.rows // self.shards
+    sizes = (whole, -(-whole // self.packing), -(-whole // self.packing**2))
+    return min(size for size in sizes if size >= count)
 
   def bucket(self, count: int, most: int) -> int:
     """The smallest of `first_bucket`, twice, four times … that holds `count`, at most `most`."""
