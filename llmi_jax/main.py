@@ -260,6 +260,7 @@ async def run_together(
       accord.wait()
       params, optimizer = wiring.split(policy, config)[0], wiring.optimizer(config)
       state, past = restore(made, wiring.fresh_state(params, policy, optimizer, layouts.train))
+      watch.recall(workdir)
       summary = await trainer.train(made, state, past)
       if accord.first:
         writer.summarize(summary)

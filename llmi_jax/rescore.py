@@ -23,6 +23,7 @@ from llmi_jax.data.rollout import Rollout
 from llmi_jax.rewards import audit, hygiene, parts
 from llmi_jax.rewards.facts import Facts
 from llmi_jax.rewards.presets import Preset
+from llmi_jax.rollout import watch
 
 ROLLOUTS = flags.DEFINE_string(
   'rollouts', None, 'Work folder, folder of rollouts or parquet file.', required=True
@@ -178,27 +179,8 @@ def signs(changes: Sequence[Change]) -> list[str]:
 
 def sample(change: Change) -> audit.Sample:
   """What the audit reads of a recomputed rollout."""
-  rollout = change.rollout
-  rule = ImageRule.from_image_num(rollout.image_num)
-  votes: dict[str, list[float]] = collections.defaultdict(list)
-  for verdict in rollout.verdicts:
-    if verdict.scores:
-      votes[verdict.judge].append(float(np.mean([score.unit for score in verdict.scores])))
-  return audit.Sample(
-    rollout.step,
-    rollout.task,
-    rollout.question,
-    _prose(rollout),
-    rollout.completion,
-    sum(piece.kind in ('picture', 'gap') for piece in rollout.answer),
-    tuple(piece.result.tool for piece in rollout.answer if piece.result),
-    rollout.required_tools,
-    tuple(piece.picture.sha256 for piece in rollout.answer if piece.picture),
-    rule.count if rule.kind in ('none', 'exactly') else None,
-    {name: getattr(change.parts, name).value for name in _PARTS},
-    change.reward,
-    {judge: tuple(units) for judge, units in votes.items()},
-  )
+  parts = {name: getattr(change.parts, name).value for name in _PARTS}
+  return dataclasses.replace(watch.recalled(change.rollout), parts=parts, reward=change.reward)
 
 
 def _prose(rollout: Rollout) -> str:

@@ -16,6 +16,8 @@ from llmi_jax.data import photographs, rollouts
 from llmi_jax.data.builtin import generate
 from llmi_jax.data.demonstrations import Flaws, demonstrate
 from llmi_jax.rewards.presets import PRESETS, Preset
+from llmi_jax.rollout import watch
+from llmi_jax.rollout.watch import Watch
 from llmi_jax.tools.edit import edit_tool
 from llmi_jax.tools.registry import Registry, Tool
 from llmi_jax.tools.search import search_tool
@@ -76,6 +78,18 @@ def test_another_reward_equals_the_one_computed_from_the_answers(stored, traject
   assert [c.reward for c in recomputed(stored, preset)] == wanted
   if preset.form.missing == 'lowest' or not preset.llm:
     assert None not in wanted
+
+
+def test_a_run_that_goes_on_audits_the_samples_that_one_without_a_stop_would(trajectories, tmp_path):
+  steps = [[dataclasses.replace(t, step=step) for t in trajectories] for step in range(3)]
+  through, again = Watch(4, most=20), Watch(4, most=20)
+  for step, some in enumerate(steps):
+    assert through(step, list(map(watch.sample, some))) == {}
+    rollouts.write(tmp_path, 'train', step + 1, some, PRESETS['paper'].weights)
+  again.recall(tmp_path)
+  assert list(again._samples) == list(through._samples) and len(again._samples) == 20
+  last = list(map(watch.sample, trajectories))
+  assert again(3, last) == through(3, last) != {}
 
 
 def test_tables_name_what_changes(stored):

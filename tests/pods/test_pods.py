@@ -65,10 +65,8 @@ def lines(workdir):
   return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
-def check_same(one, two, *, anew=False):
-  """The same samples, figures up to rounding, and parameters likewise; where one was begun `anew` in between,
-  so was the window of its audit."""
-  skipped = (*NOT_COMPARED, 'audit/') if anew else NOT_COMPARED
+def check_same(one, two):
+  """The same samples, figures up to rounding, and parameters likewise."""
   for kind in ('train', 'eval'):
     a, b = rows(one, kind), rows(two, kind)
     assert [x.id for x in a] == [x.id for x in b]
@@ -77,8 +75,8 @@ def check_same(one, two, *, anew=False):
       np.testing.assert_allclose(x.logp_full, y.logp_full, atol=1e-4)
       assert (x.reward, x.advantage) == pytest.approx((y.reward, y.advantage), abs=1e-6)
   for x, y in zip(lines(one), lines(two), strict=True):
-    assert not [name for name in x.keys() ^ y.keys() if not name.startswith(skipped)]
-    for name in (name for name in x if not name.startswith(skipped)):
+    assert not [name for name in x.keys() ^ y.keys() if not name.startswith(NOT_COMPARED)]
+    for name in (name for name in x if not name.startswith(NOT_COMPARED)):
       assert (x[name] is None) == (y[name] is None), name
       assert x[name] is None or x[name] == pytest.approx(y[name], rel=1e-4, abs=1e-6), name
   for x, y in zip(*(jax.tree.leaves(wiring.trained(str(w))[1].model) for w in (one, two)), strict=True):
@@ -120,7 +118,7 @@ def test_killed_processes_take_the_others_along_and_the_run_goes_on(short, both,
       assert code not in (0, None)
       assert 'process was lost' in errors or 'distributed service' in errors, errors
   assert [code for code, _ in starting.ended(starting.pair(arguments))] == [0, 0]
-  check_same(both, workdir, anew=True)
+  check_same(both, workdir)
 
 
 def test_a_failure_on_one_host_ends_both_and_names_it(short, tmp_path):
@@ -143,7 +141,7 @@ def test_a_stop_of_one_stops_both_after_the_same_step(short, both, tmp_path):
   steps = [path.parent.name for path in (workdir / 'checkpoints').glob('step=*/manifest.json')]
   assert len(steps) == 1 and all(f'after step {steps[0][5:]} of 3' in errors for _, errors in found)
   assert [code for code, _ in starting.ended(starting.pair(arguments))] == [0, 0]
-  check_same(both, workdir, anew=True)
+  check_same(both, workdir)
 
 
 def test_what_two_began_one_ends(short, both, tmp_path):
@@ -152,7 +150,7 @@ def test_what_two_began_one_ends(short, both, tmp_path):
   shutil.rmtree(workdir / 'checkpoints' / 'step=3')
   ((code, errors),) = starting.ended([starting.start([f'--workdir={workdir}', *short])])
   assert code == 0 and 'Resuming' in errors, errors
-  check_same(both, workdir, anew=True)
+  check_same(both, workdir)
 
 
 def test_engines_of_two_processes_give_the_tokens_of_one_device(tmp_path):
