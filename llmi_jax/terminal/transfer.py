@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TextIO
 
 import rich.console
+import rich.filesize
 import rich.progress
 
 
@@ -52,5 +53,5 @@ class Transfer:
       self._bar.update(rich.progress.TaskID(0), completed=done, total=total)
     elif now - self._spoke >= self._every:
       self._spoke = now
-      line = f'{self._label}: {done / 1e9:.1f} of {total / 1e9:.1f} GB'
+      line = f'{self._label}: {rich.filesize.decimal(done)} of {rich.filesize.decimal(total)}'
       print(line, file=self._stream, flush=True)
