@@ -17,6 +17,10 @@ from llmi_jax.models.config import DecoderConfig, Experts
 from llmi_jax.models.linear import Linear, wide
 from llmi_jax.models.sharding import Layout, leaf_name, logical_axes
 
+STRETCH = (
+  1 << 14
+)  # tokens that a device's experts serve at a time: each is there once for every expert it chose
+
 
 class Moe(nnx.Module):
   """Parameters of one layer's mixture.
@@ -135,8 +139,40 @@ def _serve(
   kind: grouped.Kind,
   axis: tuple[str, ...],
 ) -> Array:
-  """What the `held` experts of this device add for all tokens that it sees: [B, T, D]."""
-  b, t, d = x.shape
+  """What the `held` experts of this device add for all tokens that it sees: [B, T, D].
+
+  Many tokens go by stretches, backwards too, where each is computed again.
+  """
+  tokens = x.shape[0] * x.shape[1]
+  serve = partial(_serve_some, maps, held=held, kind=kind, axis=axis)
+  flat = [a.reshape(tokens, -1) for a in (x, choice, weight)]
+  stretches = -(-tokens // STRETCH)
+  if stretches == 1:
+    return serve(*flat).reshape(x.shape)
+  size = -(-tokens // stretches)
+
+  def cut(a: Array, fill: int) -> Array:
+    padded = jnp.pad(a, ((0, stretches * size - tokens), (0, 0)), constant_values=fill)
+    return padded.reshape(stretches, size, -1)
+
+  nobody = jnp.iinfo(jnp.int32).max
+  pieces = tuple(cut(a, fill) for a, fill in zip(flat, (0, nobody, 0)))
+  served = jax.lax.map(lambda piece: jax.checkpoint(serve)(*piece), pieces)
+  return served.reshape(stretches * size, -1)[:tokens].reshape(x.shape)
+
+
+def _serve_some(
+  maps: dict[str, Linear],
+  x: Array,
+  choice: Array,
+  weight: Array,
+  *,
+  held: int,
+  kind: grouped.Kind,
+  axis: tuple[str, ...],
+) -> Array:
+  """The same of [N, D]."""
+  n, d = x.shape
   active = choice.shape[-1]
   own = choice.reshape(-1)
   if axis:
@@ -144,11 +180,9 @@ def _serve(
   own = jnp.where((own < 0) | (own > held), held, own)
   block = grouped.block_size(kind, own.shape[0], held)
   plan = grouped.plan(own, held, block)
-  each = jnp.broadcast_to(x.reshape(b * t, 1, d), (b * t, active, d)).reshape(-1, d)
+  each = jnp.broadcast_to(x[:, None], (n, active, d)).reshape(-1, d)
   rows = grouped.take(each, plan.assignment, plan.slot)
   multiply = partial(grouped.grouped_matmul, sizes=plan.sizes, kind=kind, block=block)
   hidden = jax.nn.silu(maps['gate'].through(rows, multiply)) * maps['up'].through(rows, multiply)
-  made = grouped.take(maps['down'].through(hidden, multiply), plan.slot, plan.assignment).reshape(
-    b, t, active, d
-  )
-  return jnp.sum(made * weight[..., None], 2)
+  made = grouped.take(maps['down'].through(hidden, multiply), plan.slot, plan.assignment)
+  return jnp.sum(made.reshape(n, active, d) * weight[..., None], 1)

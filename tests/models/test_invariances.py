@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llmi_jax.models import attention, decoder, sharding
+from llmi_jax.models import attention, decoder, moe, sharding
 from llmi_jax.models import cache as caches
 from llmi_jax.models.cache import Cache, Prefix, Suffix
 from llmi_jax.models.config import DecoderConfig, Experts
@@ -175,6 +175,25 @@ def test_experts_multiplied_in_either_form_agree():
 
   blocks, ragged = (jax.jit(jax.grad(lambda m, k=k: value(m, k)))(model) for k in ('blocks', 'ragged'))
   assert _distance(blocks, ragged) < 1e-5
+
+
+@pytest.mark.parametrize(
+  'sizes', [None, pytest.param({'fsdp': 2, 'tensor': 2, 'expert': 2}, marks=pytest.mark.slow)]
+)
+def test_experts_that_serve_by_stretches_agree(sizes, monkeypatch):
+  layout = None if sizes is None else Layout(make_mesh(sizes, jax.devices()), sharding.SEQUENCE)
+  model, tokens = _model(MIXED), _tokens(8, MIXED)
+  lengths = [LENGTH, 6, 7, 8, 9, 10, 6, 6]
+
+  def value(model, layout):
+    return jnp.sum(_run(model, tokens, lengths, MIXED, layout=layout, remat='full')[:, :6] ** 2)
+
+  wanted, grads = jax.jit(jax.value_and_grad(lambda m: value(m, None)))(model)
+  monkeypatch.setattr(moe, 'STRETCH', 3 * LENGTH - 1)
+  placed = model if layout is None else jax.device_put(model, sharding.shardings(model, layout, MIXED))
+  got, found = jax.jit(jax.value_and_grad(lambda m: value(m, layout)))(placed)
+  np.testing.assert_allclose(got, wanted, rtol=1e-5)
+  assert _distance(jax.device_get(found), grads) < 1e-5
 
 
 MESHES = [
