@@ -29,9 +29,8 @@ from llmi_jax.data import rollouts
 from llmi_jax.data.rollout import PictureRef, Piece, Rollout
 from llmi_jax.report import page
 from llmi_jax.report.pictures import from_folder
-from llmi_jax.services import images
+from llmi_jax.services import images, ports
 from llmi_jax.view import pages, query
-from llmi_jax.view.__main__ import listen
 from llmi_jax.view.app import application
 from llmi_jax.view.index import Index, runs
 
@@ -111,7 +110,7 @@ def filtering(run: pathlib.Path, browser: Browser) -> None:
   rounds = range(ROUNDS.value)
   rows = [median([spent(lambda q=q: query.rows(q, index)) for _ in rounds]) for q in asked]
   made = [median([spent(lambda q=q: pages.browse(q, index)) for _ in rounds]) for q in asked]
-  with listen(0) as socket:
+  with ports.listen(0) as socket:
     server = uvicorn.Server(
       uvicorn.Config(application(index), log_level='warning', lifespan='off', ws='none')
     )
