@@ -26,8 +26,11 @@ _HIT = '/jax/compilation_cache/cache_hits'
 class Listener(Protocol):
   """Is told of every compilation, on the thread that compiles."""
 
-  def begins(self, name: str, shapes: Shapes) -> None:
-    """Tracing begins; `shapes` says what each argument is, and is empty for programs without a name here."""
+  def begins(self, name: str, shapes: Shapes, sized: bool) -> None:
+    """Tracing begins; `shapes` says what each argument is, and is empty for programs without a name here.
+
+    `sized` says that the program comes in several sizes by design.
+    """
 
   def compiled(self, name: str, seconds: float, cached: bool) -> None:
     """It is compiled, or was read from the cache."""
@@ -39,8 +42,8 @@ class Listener(Protocol):
 class Compiled:
   """A jitted function with a name; called and lowered as that is."""
 
-  def __init__(self, name: str, function: Callable[..., Any], options: Mapping[str, Any]):
-    self.name = name
+  def __init__(self, name: str, function: Callable[..., Any], sized: bool, options: Mapping[str, Any]):
+    self.name, self._sized = name, sized
     self._jitted = jax.jit(function, **options)
     self._names = tuple(inspect.signature(function).parameters)
 
@@ -48,7 +51,7 @@ class Compiled:
     ear = _ear
     if ear is None or ear.depth:  # nobody listens, or this is part of a larger program
       return self._jitted(*args, **kwargs)
-    call = ear.enter(self.name, lambda: describe(self._names, args, kwargs))
+    call = ear.enter(self.name, lambda: describe(self._names, args, kwargs), self._sized)
     try:
       made = self._jitted(*args, **kwargs)
       if call.compiled is not None:
@@ -67,9 +70,9 @@ class Compiled:
     return self._jitted.lower(*args, **kwargs)
 
 
-def jit(name: str, function: Callable[..., Any], **options: Any) -> Compiled:
-  """`jax.jit(function, **options)` under a name."""
-  return Compiled(name, function, options)
+def jit(name: str, function: Callable[..., Any], *, sized: bool = False, **options: Any) -> Compiled:
+  """`jax.jit(function, **options)` under a name; `sized` where it is compiled for several sizes by design."""
+  return Compiled(name, function, sized, options)
 
 
 def describe(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, str]:
@@ -100,8 +103,8 @@ def listening(listener: Listener) -> Iterator[None]:
 class _Call:
   """A program that is being called, or, without shapes, one that has no name here."""
 
-  def __init__(self, name: str, shapes: Callable[[], Shapes]):
-    self.name, self.shapes = name, shapes
+  def __init__(self, name: str, shapes: Callable[[], Shapes], sized: bool = False):
+    self.name, self.shapes, self.sized = name, shapes, sized
     self.begun: float | None = None
     self.compiled: float | None = None
     self.ran: float | None = None
@@ -117,8 +120,8 @@ class _Ear(threading.local):
     self._call: _Call | None = None
     self._named = False
 
-  def enter(self, name: str, shapes: Callable[[], Shapes]) -> _Call:
-    self._call, self._named = _Call(name, shapes), True
+  def enter(self, name: str, shapes: Callable[[], Shapes], sized: bool) -> _Call:
+    self._call, self._named = _Call(name, shapes, sized), True
     return self._call
 
   def leave(self, call: _Call) -> None:
@@ -138,7 +141,7 @@ class _Ear(threading.local):
     call = self._call
     if call is not None and call.begun is None:
       call.begun = time.monotonic()
-      self._listener.begins(call.name, call.shapes())
+      self._listener.begins(call.name, call.shapes(), call.sized)
 
   def happens(self, event: str, **about: Any) -> None:
     del about

@@ -11,7 +11,7 @@ class Heard:
   def __init__(self):
     self.said = []
 
-  def begins(self, name, shapes):
+  def begins(self, name, shapes, sized):
     self.said.append(('begins', name, dict(shapes)))
 
   def compiled(self, name, seconds, cached):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from llmi_jax.compilation import jit
+from llmi_jax import compilation
 from llmi_jax.sampling import loop
 from llmi_jax.sampling.places import Places
 from llmi_jax.sampling.settings import EngineConfig
@@ -40,6 +40,7 @@ class Programs(NamedTuple):
 def programs(model: Model, config: EngineConfig, places: Places) -> Programs:
   """Those of an engine; compiles nothing yet."""
   state = places.state()
+  jit = partial(compilation.jit, sized=True)
   same: dict[str, Any] = {} if state is None else {'out_shardings': state}
   ended: dict[str, Any] = {}
   if state is not None:

@@ -30,15 +30,15 @@ class Compiles:
     self.seconds = 0.0
 
   def settle(self) -> None:
-    """From now on, a program that is compiled again is explained: all should have been by now."""
+    """From now on, a program that is compiled again is explained: all of one size should have been by now."""
     self._settled = True
 
-  def begins(self, name: str, shapes: Mapping[str, str]) -> None:
+  def begins(self, name: str, shapes: Mapping[str, str], sized: bool = False) -> None:
     with self._lock:
       before = self._known.get(name)
       if shapes:
         self._known[name] = shapes
-    if self._settled and before is not None:
+    if self._settled and before is not None and not sized:
       self._screen.warn(f'{name} is compiled again: {changed(before, shapes)}.')
     words = f'{name} ({told(shapes)})' if shapes else name
     mine = _UnderWay(self._screen, words, self._quiet, self._beat)

@@ -61,6 +61,9 @@ def test_only_late_recompilations_are_explained():
       'gradients', SHAPES | {'rows.tokens': f'int32[8,{width}]', 'rows.mask': f'float32[8,{width}]'}
     )
     heard.ran('gradients', None)
+  for width in (64, 128):  # in several sizes by design
+    heard.begins('decode', {'state': f'float32[{width}]'}, True)
+    heard.ran('decode', None)
   heard.begins('new', SHAPES)
   heard.ran('new', None)
   (said,) = stream.getvalue().splitlines()
