@@ -19,5 +19,6 @@ def get_config(arg=None):
   config.loss.clip_dual = 0.0
   config.optimizer.warmup = 6
   config.mesh.tensor = 4
+  config.mesh.sequence = True
   config.policy.logits = 1 << 34
   return recipes.local(config, 'experts') if arg == 'runlocal' else config
