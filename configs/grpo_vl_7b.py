@@ -28,4 +28,7 @@ def paper(path):
 
 def get_config(arg=None):
   config = paper('Qwen2.5-VL-7B')
+  config.mesh.tensor = 4
+  config.mesh.sequence = True
+  config.sampler.rows = 128
   return recipes.local(config, 'seeing') if arg == 'runlocal' else config
