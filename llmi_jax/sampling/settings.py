@@ -99,8 +99,18 @@ def check(config: EngineConfig, places: Places) -> None:
     ConfigError: naming them.
   """
   check_sampling(config.sampling)
-  if min(config.rows, config.samples, config.chunk, config.prefill_tokens, config.prefill_prompts) < 1:
-    raise ConfigError(f'An engine needs at least one row, sample and token per look; it has {config}.')
+  least = (
+    config.rows,
+    config.samples,
+    config.chunk,
+    config.prefill_tokens,
+    config.prefill_prompts,
+    config.packing,
+  )
+  if min(least) < 1:
+    raise ConfigError(
+      f'An engine needs at least one row, sample and token per look, and packing from 1 on; it has {config}.'
+    )
   if places.mesh is not None and places.shards != config.shards:
     raise ConfigError(f'The mesh cuts rows into {places.shards} shards and the engine into {config.shards}.')
   if config.rows % config.shards or config.samples > config.rows // config.shards:
