@@ -96,6 +96,7 @@ def get_config(arg=None):
   config.optimizer.b1 = 0.9  # decay of AdamW's first moments
   config.optimizer.b2 = 0.999  # of its second
   config.optimizer.moments = 'float32'  # or bfloat16_first: 2 bytes less per parameter
+  config.optimizer.offload = False  # whether moments wait in the host's memory between updates
   config.optimizer.updates = 1  # per step, each on its share of the prompts
   config.optimizer.weight_decay = 0.1  # per unit of learning rate
   config.optimizer.clip = 1.0  # global gradient norm

@@ -15,5 +15,6 @@ def get_config(arg=None):
   config.mesh.tensor = 8
   config.mesh.sequence = True
   config.optimizer.moments = 'bfloat16_first'
+  config.optimizer.offload = True
   config.sampler.rows = 32
   return recipes.local(config, 'seeing') if arg == 'runlocal' else config

@@ -18,12 +18,12 @@ from llmi_jax.terminal import start
 
 CONFIG = 'config.json'
 # Keys that may change between parts of one run without changing what it computes: how often it is saved or
-# evaluated, who is told of it, where its judges are and how they are reached.
+# evaluated, who is told of it, where moments wait, where its judges are and how they are reached.
 _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
 FREE = re.compile(
-  r'checkpoint\.|distributed\.|mesh\.|sinks\.|eval\.every |reward\.cache |reward\.local\.rows |'
+  r'checkpoint\.|distributed\.|mesh\.|sinks\.|eval\.every |optimizer\.offload |reward\.cache |reward\.local\.rows |'
   rf'reward\.remote\.\w+\.({_REACHED}) '
 )
 

@@ -64,7 +64,7 @@ def measured(run: Planned, chip: Chip, mean: Lengths, tell: Tell) -> Found:
   bench, state = Bench(run, chip, tell), planned.state(run)
   base = {
     'parameters': held(state.params) + held(wiring.split(run.policy, run.config)[1]),
-    'optimizer': held(state.optimizer),
+    'optimizer': 0.0 if run.config.optimizer.offload else held(state.optimizer),
   }
   first, sampling = sample(run, bench, mean, base)
   second, learning, groups = learn(run, bench, mean, base)
@@ -135,6 +135,8 @@ def learn(
     'end': held(planned.fixed(run)) + end.total,
   }
   fullest = max(totals, key=lambda name: totals[name])
+  if fullest == 'end':
+    parts['optimizer'] = held(planned.state(run).optimizer)
   parts['temporaries'] = max(0.0, totals[fullest] - sum(parts.values()))
   groups = max(1, min(each, budget // (config.prompt.tokens + run.samples * usual)))
   typical = chosen if usual == widest else add(groups, usual)

@@ -29,7 +29,7 @@ RESPONSE = flags.DEFINE_integer('mean_response', 0, 'Tokens of a response, likew
 # What to change where a kind of memory is too large.
 MEND = {
   'parameters': 'take more chips, or train adapters (policy.lora.rank)',
-  'optimizer': 'take more chips, or set optimizer.moments=bfloat16_first',
+  'optimizer': 'take more chips, or set optimizer.offload=True or optimizer.moments=bfloat16_first',
   'gradients': 'take more chips, or train adapters (policy.lora.rank)',
   'weights for sampling': 'raise mesh.tensor or mesh.expert, or set sampler.compute=bfloat16',
   'cache of prompts': 'lower sampler.rows or prompt.tokens',

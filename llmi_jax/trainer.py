@@ -5,10 +5,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from llmi_jax import metrics
+from llmi_jax import metrics, offload
 from llmi_jax.checkpoint.digest import differing, digest
 from llmi_jax.core.errors import Interrupted, TrainingError
 from llmi_jax.core.trajectory import Trajectory
@@ -85,7 +84,7 @@ async def steps(run: Run, state: TrainState, past: Past) -> dict[str, Any]:
     'steps': int(state.step),
     'skipped': int(state.skipped),
     'seconds': round(clock.seconds(), 1),
-    'digest': await agreed(run, state, clock, lambda: digest((state.params, state.optimizer))),
+    'digest': await agreed(run, state, clock, lambda: digest(state[:2])),
     'params': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
   }
 
@@ -144,7 +143,7 @@ async def learn(
 
   def work() -> tuple[TrainState, dict[str, float], dict[str, int]]:
     twice = is_due(step + 1, settings.replay_every)
-    kept = copy(state) if twice else None
+    kept = offload.copy(state) if twice else None
     new, out = run.update(state, micros, timeline.span)
     differ = {} if kept is None else differing(new, run.update(kept, micros)[0])
     scalars = {name: float(value) for name, value in jax.device_get(out).items()}
@@ -159,7 +158,7 @@ async def learn(
     )
   if out['skipped'] and run.accord.processes == 1:
     # The state is as it was but for its counters, so the step can be asked again, a part at a time.
-    refused = lambda some: bool(run.update(copy(new), cut(run, some)[:1])[1]['skipped'])
+    refused = lambda some: bool(run.update(offload.copy(new), cut(run, some)[:1])[1]['skipped'])
     found = await run.roller.device.run(soundness.culprits, trajectories, settings.samples, refused)
     run.audience.screen.warn(f'step {step + 1} was skipped: {found}.')
   return new, out
@@ -305,9 +304,3 @@ async def unless_stopped(
   finally:
     stopped.cancel()
   await leave(run, state, clock)
-
-
-@jax.jit
-def copy(state: TrainState) -> TrainState:
-  """The same state in memory of its own: an update gives away what it gets."""
-  return jax.tree.map(jnp.copy, state)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from llmi_jax import offload
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.core.errors import CheckpointError, ConfigError, WeightsError
 from llmi_jax.core.task import Task
@@ -148,11 +149,13 @@ def with_adapters(policy: Policy, config: Config, layout: Layout | None = None) 
 
 def fresh_state(params: Any, policy: Policy, chosen: Optimizer, layout: Layout | None = None) -> TrainState:
   """A state before the first step, where `layout` wants it; `params` are given away."""
-  if layout is None:
-    return states.fresh(params, chosen)
   make = partial(states.fresh, optimizer=chosen)
-  where = learning.state_shardings(jax.eval_shape(make, params), policy.config, chosen, layout)
-  return jax.jit(make, donate_argnums=0, out_shardings=where)(params)
+  if layout is None:
+    state = make(params)
+  else:
+    where = learning.state_shardings(jax.eval_shape(make, params), policy.config, chosen, layout)
+    state = jax.jit(make, donate_argnums=0, out_shardings=where)(params)
+  return state._replace(optimizer=offload.away(state.optimizer)) if chosen.offload else state
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: DecoderConfig, folder: pathlib.Path) -> None:
@@ -292,6 +295,7 @@ def optimizer(config: Config) -> Optimizer:
     b1=chosen.b1,
     b2=chosen.b2,
     moments=chosen.moments,
+    offload=chosen.offload,
   )
 
 

@@ -1,10 +1,15 @@
 """Strict defaults for every test: eight CPU devices, no silent promotion of ranks or dtypes."""
 
+import os
 import pathlib
 import tempfile
 
 import jax
 import pytest
+
+# Eight devices on two busy cores may meet late; XLA would abort the process after 40 seconds.
+_PATIENCE = '--xla_cpu_collective_call_terminate_timeout_seconds=600 --xla_cpu_collective_timeout_seconds=600'
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_PATIENCE}'.strip()
 
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 8)

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from llmi_jax import offload
+
 _LANES = (0x9E3779B9, 0x85EBCA6B, 0xC2B2AE35, 0x27D4EB2F)
 
 
 def digests(tree: Any) -> dict[str, str]:
   """Path of every array → 32 hex digits. Arrays of several processes: all must call it together."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  sums = jax.device_get(_sums([leaf for _, leaf in leaves]))
+  sums = jax.device_get(_sums([offload.near(leaf) for _, leaf in leaves]))
   return {
     jax.tree_util.keystr(path): ''.join(f'{int(lane):08x}' for lane in one)
     for (path, _), one in zip(leaves, sums, strict=True)
@@ -35,7 +37,7 @@ def digest(tree: Any) -> str:
 
 def differing(one: Any, other: Any) -> dict[str, int]:
   """Path → how many elements differ in bits, of every array that differs. The trees are of one form."""
-  counts = jax.device_get(_differing(jax.tree.leaves(one), jax.tree.leaves(other)))
+  counts = jax.device_get(_differing(*(jax.tree.leaves(offload.near(tree)) for tree in (one, other))))
   paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(one)]
   return {path: int(count) for path, count in zip(paths, counts, strict=True) if count}
 

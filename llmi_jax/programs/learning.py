@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import NamedSharding, PartitionSpec
 
+from llmi_jax import offload
 from llmi_jax.compilation import jit
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.models import decoder, grouped, sharding
@@ -219,7 +220,11 @@ def updater(
       sums = own.start(state.params)
       for micro, seen in group:
         sums = own.add(state.params, sums, micro.rows, micro.weights, fixed, reference, seen)
-      state, out = own.end(state, sums, group is groups[-1])
+      if optimizer.offload:
+        jax.block_until_ready(sums)  # what gradients needed is free before the moments come
+      state, out = own.end(offload.near(state), sums, group is groups[-1])
+      if optimizer.offload:
+        state = state._replace(optimizer=offload.away(state.optimizer))
       outs.append(out)
     return state, summary(outs)
 

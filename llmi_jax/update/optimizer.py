@@ -29,6 +29,7 @@ class Optimizer:
     clip: largest global gradient norm.
     b1, b2, eps: Adam's.
     moments: what they are kept in.
+    offload: whether they wait in the host's memory between updates.
   """
 
   learning_rate: float
@@ -41,6 +42,7 @@ class Optimizer:
   b2: float = 0.999
   eps: float = 1e-8
   moments: Moments = 'float32'
+  offload: bool = False
 
   def __post_init__(self):
     if self.moments not in ('float32', 'bfloat16_first'):

@@ -10,7 +10,7 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
-from llmi_jax import main, trainer
+from llmi_jax import main, offload, trainer
 from llmi_jax.checkpoint import manifest
 from llmi_jax.checkpoint.checkpoints import Checkpoints
 from llmi_jax.services import storage
@@ -182,7 +182,7 @@ def replayed() -> Iterator[None]:
 @contextlib.contextmanager
 def replayed_otherwise() -> Iterator[None]:
   """Every step is computed twice, the second time with a bit that has flipped."""
-  real = trainer.copy
+  real = offload.copy
 
   def flipped(state):
     leaves, form = jax.tree.flatten(real(state))
@@ -190,7 +190,7 @@ def replayed_otherwise() -> Iterator[None]:
     leaves[at] = leaves[at].at[(0,) * leaves[at].ndim].add(1e-3)
     return jax.tree.unflatten(form, leaves)
 
-  with replayed(), mock.patch.object(trainer, 'copy', flipped):
+  with replayed(), mock.patch.object(offload, 'copy', flipped):
     yield
 
 
