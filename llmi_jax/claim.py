@@ -23,7 +23,8 @@ _REACHED = (
   'urls|key_env|canaries|concurrency|per_minute|seconds|attempt_seconds|attempts|retry_wait|retry_share'
 )
 FREE = re.compile(
-  r'checkpoint\.|distributed\.|mesh\.|sinks\.|eval\.every |optimizer\.offload |reward\.cache |reward\.local\.rows |'
+  r'checkpoint\.|distributed\.|mesh\.|sinks\.|eval\.every |optimizer\.offload |'
+  r'reward\.cache |reward\.local\.rows |'
   rf'reward\.remote\.\w+\.({_REACHED}) '
 )
 
