@@ -18,11 +18,7 @@ from llmi_jax.update.rows import Micro
 from tests.checkpoint.test_meshes import CONFIG, OPTIMIZER, rows
 
 AWAY = dataclasses.replace(OPTIMIZER, offload=True)
-PLACES = pytest.mark.parametrize('sizes', [None, {'fsdp': 4, 'tensor': 2}], ids=['one', 'eight'])
-
-
-def _layout(sizes):
-  return sizes and sharding.Layout(sharding.make_mesh(sizes, jax.devices()))
+EIGHT = sharding.Layout(sharding.make_mesh({'fsdp': 4, 'tensor': 2}, jax.devices()))
 
 
 def _fresh(layout):
@@ -50,9 +46,8 @@ def _away(state):
   return state._replace(optimizer=offload.away(state.optimizer))
 
 
-@PLACES
-def test_training_is_the_same_to_the_bit_and_only_moments_are_away(sizes):
-  layout = _layout(sizes)
+@pytest.mark.parametrize('layout', [pytest.param(None, marks=pytest.mark.slow), EIGHT], ids=['one', 'eight'])
+def test_training_is_the_same_to_the_bit_and_only_moments_are_away(layout):
   there = _train(OPTIMIZER, _fresh(layout), layout)
   away = _train(AWAY, _away(_fresh(layout)), layout)
   assert _kinds(away.optimizer) == {True} and _kinds((away.params, away.step)) == {False}
@@ -61,23 +56,20 @@ def test_training_is_the_same_to_the_bit_and_only_moments_are_away(sizes):
   assert differing(there, back) == {}
 
 
-@PLACES
-def test_a_checkpoint_comes_back_to_the_place_that_is_asked_for(sizes, tmp_path):
-  layout = _layout(sizes)
-  state = _train(AWAY, _away(_fresh(layout)), layout, 0, 1)
+def test_a_checkpoint_comes_back_to_the_place_that_is_asked_for(tmp_path):
+  state = _train(AWAY, _away(_fresh(EIGHT)), EIGHT, 0, 1)
   saved = Checkpoints(tmp_path)
   saved.save(1, state, {})
   saved.wait()
-  found = saved.restore(abstract(_away(_fresh(layout)))).state
-  near = saved.restore(abstract(_fresh(layout))).state
+  found = saved.restore(abstract(_away(_fresh(EIGHT)))).state
+  near = saved.restore(abstract(_fresh(EIGHT))).state
   saved.close()
   assert _kinds(found.optimizer) == {True} and _kinds(near) == {False}
   assert differing(offload.near(found), near) == {} == differing(offload.near(state), near)
 
 
-@PLACES
-def test_a_copy_shares_no_memory_and_stays_where_the_original_is(sizes):
-  state = _away(_fresh(_layout(sizes)))
+def test_a_copy_shares_no_memory_and_stays_where_the_original_is():
+  state = _away(_fresh(EIGHT))
   copy = offload.copy(state)
   for one, other in zip(jax.tree.leaves(state), jax.tree.leaves(copy), strict=True):
     assert one.sharding == other.sharding
