@@ -31,4 +31,5 @@ def get_config(arg=None):
   config.mesh.tensor = 4
   config.mesh.sequence = True
   config.sampler.rows = 128
+  config.optimizer.tokens = 294_912  # two prompts with their longest responses at once
   return recipes.local(config, 'seeing') if arg == 'runlocal' else config

@@ -1,15 +1,25 @@
 """A planned run → what its programs hold on a chip and how long they take there."""
 
 import dataclasses
+import json
+import multiprocessing
+import pathlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from llmi_jax import course, planned, updating, wiring
 from llmi_jax.planned import Planned
-from llmi_jax.planning import account, search
-from llmi_jax.planning.account import Measured, held
-from llmi_jax.planning.hardware import Chip
-from llmi_jax.planning.page import Phase, Runs
+from llmi_jax.planning import account, search, topology
+from llmi_jax.planning.account import held
+from llmi_jax.planning.known import Known
+from llmi_jax.planning.measured import Cost, Measured
+from llmi_jax.planning.page import GIB, Phase, Runs
+from llmi_jax.planning.topology import Slice
 from llmi_jax.programs.program import Program
 
 Tell = Callable[[str], None]
@@ -42,26 +52,60 @@ class Found:
 class Bench:
   """Compiles programs, each once."""
 
-  def __init__(self, run: Planned, chip: Chip, tell: Tell):
+  def __init__(self, run: Planned, place: Slice, tell: Tell):
     layout = run.layouts.train
-    self.chip, self._tell = chip, tell
+    self.place, self._run, self._tell = place, run, tell
     self._mesh: Any = None if layout is None else layout.mesh
 
-  def __call__(self, program: Program, size: str = '') -> Measured:
-    self._tell(f'{program.name}{size}')
-    return account.measure(program, self._mesh)
+  def __call__(self, program: Program) -> Measured:
+    self._tell(f'Compiling {program.name} …')
+    known = Known(pathlib.Path.home() / '.cache' / 'llmi_jax' / 'plans', self.place.name)
+    return self._told(account.measure(program, self._mesh, known))
+
+  def apart(self, width: int, groups: int) -> Measured:
+    """Gradients of a micro-batch, compiled in another process: a compiler that gives up takes its process along.
+
+    What it was given then counts as too large.
+
+    Args:
+      width: of responses.
+      groups: prompts per shard.
+    """
+    name = f'add {width}'
+    self._tell(f'Compiling {name} of {groups} prompts per shard …')
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+      try:
+        return self._told(
+          pool.submit(_apart, self._run.config.to_json(), self.place.name, width, groups).result()
+        )
+      except BrokenProcessPool:
+        self._tell('  the compiler gave up; this counts as too large')
+        return Measured(name, None, Cost(0.0, 0.0, {}))
+
+  def _told(self, found: Measured) -> Measured:
+    self._tell(f'  {found.total / GIB:.1f} GiB, {found.compiled_in:.0f} s')
+    return found
 
 
-def measured(run: Planned, chip: Chip, mean: Lengths, tell: Tell) -> Found:
+def _apart(config: str, name: str, width: int, groups: int) -> Measured:
+  """What `Bench.apart` has done elsewhere."""
+  topology.prepare(name)
+  place = topology.find(name)
+  run = planned.planned(ConfigDict(json.loads(config)), place.devices, place.processes)
+  programs = planned.learning(run, groups, (width,))
+  return Bench(run, place, lambda _: None)(next(p for p in programs if p.name == f'add {width}'))
+
+
+def measured(run: Planned, place: Slice, mean: Lengths, tell: Tell) -> Found:
   """Compiles and looks at everything.
 
   Args:
     run: what is planned.
-    chip: of each device.
+    place: devices.
     mean: lengths that times are told for.
     tell: is told what is compiled next.
   """
-  bench, state = Bench(run, chip, tell), planned.state(run)
+  bench, state = Bench(run, place, tell), planned.state(run)
   base = {
     'parameters': held(state.params) + held(wiring.split(run.policy, run.config)[1]),
     'optimizer': 0.0 if run.config.optimizer.offload else held(state.optimizer),
@@ -110,18 +154,16 @@ def learn(
   run: Planned, bench: Bench, mean: Lengths, base: dict[str, float]
 ) -> tuple[Phase, Sequence[Runs], int]:
   """The update, and the most prompts per shard of a micro-batch that fit."""
-  config, pieces = run.config, updating.micro_batches(run.config, run.layouts.shards)
+  config, place, pieces = run.config, bench.place, updating.micro_batches(run.config, run.layouts.shards)
   widest, usual = pieces.widths[-1], pieces.width(mean.response)
   tried: dict[int, Measured] = {}
 
-  def add(groups: int, width: int) -> Measured:
-    programs = planned.learning(run, groups, (width,))
-    program = next(p for p in programs if p.name == f'add {width}')
-    return bench(program, f' of {groups} prompts per shard')
-
   def fits(groups: int) -> bool:
-    tried[groups] = add(groups, widest)
-    return base['optimizer'] + tried[groups].total <= bench.chip.memory
+    room = place.chip.memory - base['optimizer']
+    if any(one.total + (groups - fewer) * least(run, widest) > room for fewer, one in tried.items()):
+      return False  # without a compilation
+    tried[groups] = bench.apart(widest, groups)
+    return tried[groups].total <= room
 
   each = run.each // pieces.updates
   begin = pieces.groups(widest, run.samples, each * run.layouts.shards) // run.layouts.shards
@@ -139,7 +181,20 @@ def learn(
     parts['optimizer'] = held(planned.state(run).optimizer)
   parts['temporaries'] = max(0.0, totals[fullest] - sum(parts.values()))
   groups = max(1, min(each, budget // (config.prompt.tokens + run.samples * usual)))
-  typical = chosen if usual == widest else add(groups, usual)
+  typical = chosen if usual == widest else bench.apart(usual, groups)
   often = -(-each // groups) * pieces.updates
   runs = [Runs('learning', typical, often), Runs('learning', end, pieces.updates)]
   return Phase('learning', parts, fullest), runs, most
+
+
+def least(run: Planned, width: int) -> float:
+  """Bytes on a chip that one prompt more in a micro-batch takes at least.
+
+  What goes into each layer is kept for the gradient, whatever is computed again.
+  """
+  config, layout = run.config, run.layouts.train
+  own = run.policy.config
+  tokens = config.prompt.tokens + run.samples * width
+  size = (wiring.dtype(config, 'policy.compute') or jnp.float32)(0).itemsize
+  cut = layout.size('tokens') if layout else 1
+  return tokens * own.width * own.layers * size / cut

@@ -11,7 +11,6 @@ comes from its `config.json` alone. Exit code 2, with one sentence, if something
 import importlib.metadata
 import sys
 
-import jax
 from absl import flags
 
 from llmi_jax import front, measuring, planned
@@ -43,17 +42,13 @@ def main(config: Config) -> None:
   if TOPOLOGY.value == 'help' or not config:
     print(hardware.known())
     return
-  chip, shape = topology.read(TOPOLOGY.value)
-  # Nothing here runs, so that an accelerator of this host stays free.
-  jax.config.update('jax_platforms', 'cpu')
-  if not chip.shapes:
-    jax.config.update('jax_num_cpu_devices', int(shape))
+  topology.prepare(TOPOLOGY.value)
   place = topology.find(TOPOLOGY.value)
   run = planned.planned(config, place.devices, place.processes)
   longest = Lengths(config.prompt.tokens, config.sampler.tokens)
   mean = Lengths(*(min(one or most, most) for one, most in zip((PROMPT.value, RESPONSE.value), longest)))
-  tell = lambda name: print(f'Compiling {name} …', file=sys.stderr, flush=True)
-  found = measuring.measured(run, place.chip, mean, tell)
+  tell = lambda words: print(words, file=sys.stderr, flush=True)
+  found = measuring.measured(run, place, mean, tell)
   print(told(run, place, mean, found))
   check(place, found)
 

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import re
 import time
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +17,8 @@ from jax.sharding import Mesh
 
 from llmi_jax.planning import flops, hlo
 from llmi_jax.planning.hardware import Chip
+from llmi_jax.planning.known import Known
+from llmi_jax.planning.measured import Cost, Measured, Memory
 from llmi_jax.programs.program import Program
 
 # A ring sends both ways; an all-reduce is a reduce-scatter and an all-gather.
@@ -25,40 +26,6 @@ WAYS = 2
 PASSES = {'all-reduce': 2.0}
 _USED = re.compile(r'Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm')
 _UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
-
-
-class Memory(NamedTuple):
-  """Bytes of a program on one chip, as its compiler has laid them out.
-
-  Attributes:
-    arguments: of all arguments.
-    results: of all results.
-    shared: of results that take over an argument's memory.
-    temporary: of everything in between.
-  """
-
-  arguments: float
-  results: float
-  shared: float
-  temporary: float
-
-  @property
-  def total(self) -> float:
-    return self.arguments + self.results - self.shared + self.temporary
-
-
-class Cost(NamedTuple):
-  """What one run of a program asks of one chip.
-
-  Attributes:
-    flops: operations.
-    traffic: bytes to and from its memory.
-    links: bytes exchanged with others, by the mesh axes on which they lie, such as `fsdp` or `fsdp+tensor`.
-  """
-
-  flops: float
-  traffic: float
-  links: Mapping[str, float]
 
 
 class Seconds(NamedTuple):
@@ -77,47 +44,35 @@ class Seconds(NamedTuple):
     return self._fields[self.index(max(self))]
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """A program that was compiled.
-
-  Attributes:
-    name: of the program.
-    memory: on a chip; None where it is more than a chip has, and then the rest says nothing.
-    wanted: bytes that it would have needed then, 0 where the compiler does not tell.
-    cost: of one run.
-    compiled_in: seconds.
-  """
-
-  name: str
-  memory: Memory | None
-  cost: Cost
-  wanted: float = 0.0
-  compiled_in: float = 0.0
-
-  @property
-  def total(self) -> float:
-    """Bytes on a chip, infinite where the compiler only tells that they are too many."""
-    return self.memory.total if self.memory is not None else self.wanted or math.inf
-
-
-def measure(program: Program, mesh: Mesh | None) -> Measured:
+def measure(program: Program, mesh: Mesh | None, known: Known | None = None) -> Measured:
   """Compiles a program and looks at it.
 
   Args:
     program: whose arguments are placed on the mesh.
     mesh: of the devices that are compiled for; None for one.
+    known: what was found before and need not be compiled again.
   """
   began = time.monotonic()
   traced = program.trace()
   devices = 1 if mesh is None else mesh.devices.size
   operations = flops.flops(traced.jaxpr) / devices
+  lowered = traced.lower()
+  text = lowered.as_text() if known else ''
+  if known and (before := known.read(text)):
+    return before
   try:
-    compiled = traced.lower().compile()
+    found = _look(program.name, lowered.compile(), operations, mesh)
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
-    return Measured(program.name, None, Cost(operations, 0.0, {}), _wanted(str(error)))
+    found = Measured(program.name, None, Cost(operations, 0.0, {}), _wanted(str(error)))
+  found = dataclasses.replace(found, compiled_in=time.monotonic() - began)
+  if known:
+    known.write(text, found)
+  return found
+
+
+def _look(name: str, compiled: Any, operations: float, mesh: Mesh | None) -> Measured:
   used = compiled.memory_analysis()
   memory = Memory(
     used.argument_size_in_bytes,
@@ -126,8 +81,7 @@ def measure(program: Program, mesh: Mesh | None) -> Measured:
     used.temp_size_in_bytes,
   )
   module = hlo.parse(compiled.as_text())
-  cost = Cost(operations, hlo.traffic(module), links(hlo.collectives(module), mesh))
-  return Measured(program.name, memory, cost, 0.0, time.monotonic() - began)
+  return Measured(name, memory, Cost(operations, hlo.traffic(module), links(hlo.collectives(module), mesh)))
 
 
 def _wanted(words: str) -> float:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llmi_jax.planning.account import Measured, Seconds, seconds
+from llmi_jax.planning.account import Seconds, seconds
 from llmi_jax.planning.hardware import Chip
+from llmi_jax.planning.measured import Measured
 
 GIB = 2**30
 

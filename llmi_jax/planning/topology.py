@@ -54,6 +54,18 @@ def read(name: str) -> tuple[Chip, str]:
   return known, shape
 
 
+def prepare(name: str) -> None:
+  """Has JAX, which must not have started, compile for a slice; an accelerator of this host stays free.
+
+  Raises:
+    ConfigError: see `read`.
+  """
+  known, shape = read(name)
+  jax.config.update('jax_platforms', 'cpu')
+  if not known.shapes:
+    jax.config.update('jax_num_cpu_devices', int(shape))
+
+
 def find(name: str) -> Slice:
   """The slice of a name.
 

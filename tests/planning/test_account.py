@@ -7,9 +7,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from llmi_jax.models.sharding import make_mesh
 from llmi_jax.planning import account, page
-from llmi_jax.planning.account import Cost, Measured, Memory
 from llmi_jax.planning.hardware import Chip
 from llmi_jax.planning.hlo import Collective
+from llmi_jax.planning.measured import Cost, Measured, Memory
 from llmi_jax.programs.program import Program
 
 CHIP = Chip('toy', 100.0, 10.0, 5.0, 2.0)
