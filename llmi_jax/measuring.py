@@ -63,7 +63,7 @@ class Bench:
     return self._told(account.measure(program, self._mesh, known))
 
   def apart(self, width: int, groups: int) -> Measured:
-    """Gradients of a micro-batch, compiled in another process: a compiler that gives up takes its process along.
+    """Gradients of a micro-batch, compiled elsewhere: a compiler that gives up takes its process along.
 
     What it was given then counts as too large.
 
