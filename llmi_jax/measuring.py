@@ -83,7 +83,7 @@ class Bench:
         return Measured(name, None, Cost(0.0, 0.0, {}))
 
   def _told(self, found: Measured) -> Measured:
-    self._tell(f'  {found.total / GIB:.1f} GiB, {found.compiled_in:.0f} s')
+    self._tell(f'  {found.total / GIB:.3g} GiB, compiled in {found.compiled_in:.0f} s')
     return found
 
 
@@ -160,7 +160,8 @@ def learn(
 
   def fits(groups: int) -> bool:
     room = place.chip.memory - base['optimizer']
-    if any(one.total + (groups - fewer) * least(run, widest) > room for fewer, one in tried.items()):
+    more = least(run, widest)
+    if any(n < groups and one.total + (groups - n) * more > room for n, one in tried.items()):
       return False  # without a compilation
     tried[groups] = bench.apart(widest, groups)
     return tried[groups].total <= room

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1] / 'llmi_jax'
 # This table is the architecture. Two rooms on one floor never see each other.
 FLOORS = {
   'core': 0,
-  **dict.fromkeys(('compilation', 'config', 'services'), 1),
+  **dict.fromkeys(('compilation', 'config', 'offload', 'services'), 1),
   **dict.fromkeys(('models', 'rl', 'sampling', 'painter'), 2),  # device side: pure, jitted
   **dict.fromkeys(('text', 'tools', 'judges', 'rewards', 'data'), 2),  # host side
   **dict.fromkeys(('update', 'weights', 'checkpoint', 'metrics', 'sinks'), 3),
