@@ -17,7 +17,7 @@ from llmi_jax import front, measuring, planned
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.measuring import Found, Lengths
 from llmi_jax.planned import Planned
-from llmi_jax.planning import hardware, page, topology
+from llmi_jax.planning import account, hardware, page, topology
 from llmi_jax.planning.topology import Slice
 from llmi_jax.wiring import Config
 
@@ -113,6 +113,11 @@ def provenance(run: Planned, place: Slice) -> str:
     'between chips as one ring in both directions; tools, judges, the host and what rows wait for each other '
     'are not in them.',
   ]
+  if run.config.optimizer.offload:
+    away = account.held(planned.state(run).optimizer) / page.GIB
+    words.append(
+      f"Moments wait in the host's memory, {away:.3g} GiB per chip, and come for the update alone."
+    )
   if run.policy.config.vision is not None:
     words.append(
       f'Every prompt is taken to hold one picture of {run.picture} patches.'
