@@ -56,6 +56,7 @@ def test_training_is_the_same_to_the_bit_and_only_moments_are_away(layout):
   assert differing(there, back) == {}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_comes_back_to_the_place_that_is_asked_for(tmp_path):
   state = _train(AWAY, _away(_fresh(EIGHT)), EIGHT, 0, 1)
   saved = Checkpoints(tmp_path)

@@ -99,6 +99,7 @@ def test_it_answers_while_a_rollout_holds_the_thread_and_the_same_as_alone(sight
   assert one.raw == other.raw and one.reason == other.reason
 
 
+@pytest.mark.slow
 def test_votes_differ_and_a_judge_with_an_address_is_asked_there():
   async def work(device, here, bench):
     assert not here.sees

@@ -67,7 +67,7 @@ def test_fields_show_type_value_and_meaning():
   [
     ('--config.lr=1', 'no key .lr.; .*--help'),
     ('--config.learning_rte=1', 'did you mean config.optimizer.learning_rate'),
-    ('--config.optimizer=1', 'a group of 12, such as config.optimizer.'),
+    ('--config.optimizer=1', 'a group of 13, such as config.optimizer.'),
     ('--config.steps', 'has no value; write --config.steps=VALUE'),
     ('--config.optimizer.widths=("a",)', 'must be a tuple of int'),
     ('--config.steps=1.5', "'1.5'; it must be an int"),

@@ -126,7 +126,11 @@ def test_a_row_is_the_same_alone_in_a_batch_and_padded(config):
 FORMS = [{'remat': 'full'}, {'remat': 'dots'}, {'remat': 'attention', 'unroll': True}]
 
 
-@pytest.mark.parametrize(('config', 'forms'), [(DENSE, FORMS), (MIXED, FORMS[2:])], ids=['dense', 'mixed'])
+@pytest.mark.parametrize(
+  ('config', 'forms'),
+  [(DENSE, FORMS), pytest.param(MIXED, FORMS[2:], marks=pytest.mark.slow)],
+  ids=['dense', 'mixed'],
+)
 def test_remat_and_unrolling_change_nothing(config, forms):
   model, tokens = _model(config), _tokens(2, config)
 
@@ -139,7 +143,11 @@ def test_remat_and_unrolling_change_nothing(config, forms):
     assert _distance(found, wanted) < 1e-5, options
 
 
-@pytest.mark.parametrize(('config', 'remat'), [(DENSE, 'full'), (MIXED, 'none')], ids=['dense', 'mixed'])
+@pytest.mark.parametrize(
+  ('config', 'remat'),
+  [(DENSE, 'full'), pytest.param(MIXED, 'none', marks=pytest.mark.slow)],
+  ids=['dense', 'mixed'],
+)
 def test_attention_in_stretches_changes_nothing(config, remat, monkeypatch):
   model, tokens = _model(config), _tokens(2, config)
   lengths, positions = jnp.array([LENGTH, 6], jnp.int32), jnp.broadcast_to(jnp.arange(LENGTH), (2, LENGTH))

@@ -134,7 +134,7 @@ def test_logprobs_equal_a_whole_forward_pass(policy):
     np.testing.assert_allclose(jax.nn.log_softmax(logits / 0.7)[at], sample.logp_sampled, atol=1e-5)
 
 
-@pytest.mark.parametrize('compute', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('compute', [pytest.param(jnp.float32, marks=pytest.mark.slow), jnp.bfloat16])
 def test_keys_and_values_may_be_kept_in_half_the_bytes(policy, compute):
   _, model, config = policy
   sizes = dataclasses.replace(SIZES, prefill_tokens=4, dtype=compute, cache=jnp.bfloat16)

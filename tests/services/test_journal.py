@@ -69,9 +69,8 @@ def test_many_puts_at_once_share_fsyncs(tmp_path, monkeypatch):
 
 def test_whoever_leaves_before_the_fsync_does_not_stop_the_writer(tmp_path, monkeypatch):
   writing, leave = threading.Event(), threading.Event()
-  fsync = os.fsync
+  fsync, journal = os.fsync, Journal(tmp_path)
   monkeypatch.setattr(os, 'fsync', lambda fd: (writing.set(), leave.wait(10), fsync(fd)))
-  journal = Journal(tmp_path)
 
   async def main():
     waiting = asyncio.create_task(journal.put(entry(0), FAILED))

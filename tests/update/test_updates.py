@@ -61,6 +61,7 @@ def _same(one, other):
   return all((a == b).all() for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
 
 
+@pytest.mark.slow
 def test_the_second_update_is_centred_on_the_policy_that_sampled():
   settings, goal, policy = MicroBatches(0, (TR,), updates=2), Goal(), learning.learner(DENSE)
   micros = pieces.micro_batches(_rows(), settings, goal.surrogate)
