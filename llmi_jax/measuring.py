@@ -108,7 +108,7 @@ def measured(run: Planned, place: Slice, mean: Lengths, tell: Tell) -> Found:
   bench, state = Bench(run, place, tell), planned.state(run)
   base = {
     'parameters': held(state.params) + held(wiring.split(run.policy, run.config)[1]),
-    'optimizer': 0.0 if run.config.optimizer.offload else held(state.optimizer),
+    'optimizer': 0.0 if wiring.optimizer(run.config).offload else held(state.optimizer),
   }
   first, sampling = sample(run, bench, mean, base)
   second, learning, groups = learn(run, bench, mean, base)

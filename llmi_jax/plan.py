@@ -13,7 +13,7 @@ import sys
 
 from absl import flags
 
-from llmi_jax import front, measuring, planned
+from llmi_jax import front, measuring, planned, wiring
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.measuring import Found, Lengths
 from llmi_jax.planned import Planned
@@ -113,7 +113,7 @@ def provenance(run: Planned, place: Slice) -> str:
     'between chips as one ring in both directions; tools, judges, the host and what rows wait for each other '
     'are not in them.',
   ]
-  if run.config.optimizer.offload:
+  if wiring.optimizer(run.config).offload:
     away = account.held(planned.state(run).optimizer) / page.GIB
     words.append(
       f"Moments wait in the host's memory, {away:.3g} GiB per chip, and come for the update alone."

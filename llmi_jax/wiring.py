@@ -295,7 +295,8 @@ def optimizer(config: Config) -> Optimizer:
     b1=chosen.b1,
     b2=chosen.b2,
     moments=chosen.moments,
-    offload=chosen.offload,
+    # Runs of before it existed have no such key.
+    offload=chosen.get('offload', False),
   )
 
 

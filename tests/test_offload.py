@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from llmi_jax import offload
+from llmi_jax import front, offload, wiring
 from llmi_jax.checkpoint.checkpoints import Checkpoints, abstract
 from llmi_jax.checkpoint.digest import differing
 from llmi_jax.models import sharding
@@ -79,3 +79,11 @@ def test_a_copy_shares_no_memory_and_stays_where_the_original_is():
       {part.data.unsafe_buffer_pointer() for part in leaf.addressable_shards} for leaf in (one, other)
     )
     assert not own & new
+
+
+def test_the_config_of_a_run_from_before_it_existed_is_read():
+  config = front.read('configs/grpo_vl_32b.py')
+  assert wiring.optimizer(config).offload
+  with config.unlocked():
+    del config.optimizer['offload']
+  assert not wiring.optimizer(config).offload
