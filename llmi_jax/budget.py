@@ -54,6 +54,7 @@ def parts(config: Config, path: str) -> dict[str, float]:
     'parameters': size(params) / whole,
     'frozen parameters': size(fixed) / whole,
     'gradients': size(params) / whole,
+    # Away, they come when activations and caches are gone.
     'moments': 0 if wiring.optimizer(config).offload else size(state.optimizer) / whole,
     'reference policy': count(model) * 2 / whole if config.loss.kl and not chosen.rank else 0,
     'generating copy': count(model) * _width(config, 'sampler.compute') / shared,

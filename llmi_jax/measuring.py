@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from llmi_jax import course, planned, updating, wiring
+from llmi_jax.core.errors import ConfigError
 from llmi_jax.planned import Planned
 from llmi_jax.planning import account, search, topology
 from llmi_jax.planning.account import held
@@ -56,11 +57,11 @@ class Bench:
     layout = run.layouts.train
     self.place, self._run, self._tell = place, run, tell
     self._mesh: Any = None if layout is None else layout.mesh
+    self._known = Known(pathlib.Path.home() / '.cache' / 'llmi_jax' / 'plans', place.name)
 
   def __call__(self, program: Program) -> Measured:
     self._tell(f'Compiling {program.name} …')
-    known = Known(pathlib.Path.home() / '.cache' / 'llmi_jax' / 'plans', self.place.name)
-    return self._told(account.measure(program, self._mesh, known))
+    return self._told(account.measure(program, self._mesh, self._known))
 
   def apart(self, width: int, groups: int) -> Measured:
     """Gradients of a micro-batch, compiled elsewhere: a compiler that gives up takes its process along.
@@ -104,6 +105,9 @@ def measured(run: Planned, place: Slice, mean: Lengths, tell: Tell) -> Found:
     place: devices.
     mean: lengths that times are told for.
     tell: is told what is compiled next.
+
+  Raises:
+    ConfigError: the compiler fails on shorter responses where longer ones passed.
   """
   bench, state = Bench(run, place, tell), planned.state(run)
   base = {
@@ -183,6 +187,11 @@ def learn(
   parts['temporaries'] = max(0.0, totals[fullest] - sum(parts.values()))
   groups = max(1, min(each, budget // (config.prompt.tokens + run.samples * usual)))
   typical = chosen if usual == widest else bench.apart(usual, groups)
+  if most and typical.memory is None:
+    raise ConfigError(
+      f'Gradients of {groups} prompts per shard with responses of {usual} tokens could not be compiled, '
+      'though longer ones were; leave out --mean_response, or use another libtpu.'
+    )
   often = -(-each // groups) * pieces.updates
   runs = [Runs('learning', typical, often), Runs('learning', end, pieces.updates)]
   return Phase('learning', parts, fullest), runs, most

@@ -8,7 +8,6 @@ needs no TPU; for `h200:8` and `cpu:8` with this host's compiler, on as many hos
 comes from its `config.json` alone. Exit code 2, with one sentence, if something does not fit.
 """
 
-import importlib.metadata
 import sys
 
 from absl import flags
@@ -17,7 +16,7 @@ from llmi_jax import front, measuring, planned, wiring
 from llmi_jax.core.errors import ConfigError
 from llmi_jax.measuring import Found, Lengths
 from llmi_jax.planned import Planned
-from llmi_jax.planning import account, hardware, page, topology
+from llmi_jax.planning import account, hardware, known, page, topology
 from llmi_jax.planning.topology import Slice
 from llmi_jax.wiring import Config
 
@@ -58,7 +57,7 @@ def told(run: Planned, place: Slice, mean: Lengths, found: Found) -> str:
   chip = place.chip
   mesh = run.layouts.train.mesh if run.layouts.train else None
   axes = ', '.join(f'{axis} {size}' for axis, size in mesh.shape.items()) if mesh else 'one device'
-  versions = ', '.join(f'{name} {version(name)}' for name in ('jax', 'jaxlib', 'libtpu'))
+  versions = ', '.join(f'{name} {known.version(name)}' for name in known.COMPILERS)
   parts = [
     f'{run.policy.folder.name} on {place.name}: {len(place.devices)} devices of {chip.memory / page.GIB:.2f} '
     f'GiB in {place.processes} processes; mesh: {axes}. {versions}.',
@@ -77,7 +76,8 @@ def budget(run: Planned, found: Found) -> str:
   group = config.prompt.tokens + run.samples * config.sampler.tokens
   if not found.groups:
     return (
-      f'Not even one prompt with its {run.samples} longest responses ({group} tokens) fits a micro-batch.'
+      f'Not even a micro-batch of one prompt with its {run.samples} longest responses ({group} tokens) could '
+      'be compiled to fit.'
     )
   words = f'Largest micro-batch: {found.groups} prompts per shard with their {run.samples} longest responses'
   words += f', optimizer.tokens={found.groups * group}'
@@ -141,14 +141,6 @@ def check(place: Slice, found: Found) -> None:
         f'{place.chip.memory / page.GIB:.1f} that a {place.chip.name} has, most of it '
         f'{kind} ({phase.parts[kind] / page.GIB:.1f}); {MEND[kind]}.'
       )
-
-
-def version(name: str) -> str:
-  """Of an installed distribution."""
-  try:
-    return importlib.metadata.version(name)
-  except importlib.metadata.PackageNotFoundError:
-    return 'missing'
 
 
 if __name__ == '__main__':

@@ -6,9 +6,13 @@ import json
 import pathlib
 from typing import NamedTuple
 
-from llmi_jax.planning.measured import Cost, Measured, Memory
+from absl import logging
 
-_COMPILERS = ('jax', 'jaxlib', 'libtpu')
+from llmi_jax.core.errors import StorageError
+from llmi_jax.planning.measured import Cost, Measured, Memory
+from llmi_jax.services import files
+
+COMPILERS = ('jax', 'jaxlib', 'libtpu')
 
 
 class Known(NamedTuple):
@@ -24,7 +28,7 @@ class Known(NamedTuple):
 
   def path(self, text: str) -> pathlib.Path:
     """Of a program's finding, be it there or not."""
-    parts = (text, self.devices, *map(_version, _COMPILERS), _looking())
+    parts = (text, self.devices, *map(version, COMPILERS), _looking())
     return self.folder / f'{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()}.json'
 
   def read(self, text: str) -> Measured | None:
@@ -37,24 +41,21 @@ class Known(NamedTuple):
       return None
 
   def write(self, text: str, found: Measured) -> None:
-    """Keeps a finding; a folder that cannot be written to keeps none."""
+    """Keeps a finding; a folder that cannot be written to keeps none, with a warning: the plan needs none."""
     whole = {'name': found.name, 'memory': found.memory, 'cost': found.cost}
     whole |= {'wanted': found.wanted, 'compiled_in': found.compiled_in}
-    path = self.path(text)
     try:
-      self.folder.mkdir(parents=True, exist_ok=True)
-      beside = path.with_suffix('.part')
-      beside.write_text(json.dumps(whole))
-      beside.replace(path)
-    except OSError:
-      pass
+      files.write_atomically(self.path(text), json.dumps(whole).encode())
+    except StorageError as error:
+      logging.warning('%s', error)
 
 
-def _version(name: str) -> str:
+def version(name: str) -> str:
+  """Of an installed distribution."""
   try:
     return importlib.metadata.version(name)
   except importlib.metadata.PackageNotFoundError:
-    return ''
+    return 'missing'
 
 
 def _looking() -> str:

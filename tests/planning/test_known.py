@@ -29,7 +29,7 @@ def test_another_program_slice_compiler_or_reader_is_another_finding(tmp_path, m
   kept.write('one', FITS)
   assert kept.read('other') is None and kept._replace(devices='v5p:2x2x2').read('one') is None
   with monkeypatch.context() as patch:
-    patch.setattr(known, '_version', lambda name: f'{name} of tomorrow')
+    patch.setattr(known, 'version', lambda name: f'{name} of tomorrow')
     assert kept.read('one') is None
   with monkeypatch.context() as patch:
     patch.setattr(known, '_looking', lambda: 'changed')
