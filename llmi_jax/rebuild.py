@@ -46,6 +46,7 @@ def make(
   steps: int = STEPS,
   habit_steps: int = HABIT_STEPS,
   seed: int = 0,
+  shape: DecoderConfig = SHAPE,
 ) -> None:
   """Writes tokenizer and warm-started weights.
 
@@ -54,10 +55,11 @@ def make(
     steps: supervised ones of the first part.
     habit_steps: of the second.
     seed: of everything random.
+    shape: of the policy.
   """
   save.check_free(folder)
   with tempfile.TemporaryDirectory() as kept:
-    _make(folder, pathlib.Path(kept), steps, habit_steps, seed)
+    _make(folder, pathlib.Path(kept), steps, habit_steps, seed, shape)
 
 
 def _make(
@@ -66,24 +68,25 @@ def _make(
   steps: int,
   habit_steps: int,
   seed: int,
+  shape: DecoderConfig,
 ) -> None:
   """The same; the tokenizer is kept in a folder of its own until the weights are there."""
   template = prompts.load_template('compact')
   tokenizer = make_tokenizer(kept, template, seed)
   extra = {'tokenizer_digest': tokenizer.digest, 'eos_token_id': tokenizer.specials['<|im_end|>']}
-  params = jax.jit(lambda key: Decoder(SHAPE, key))(jax.random.key(seed))
+  params = jax.jit(lambda key: Decoder(shape, key))(jax.random.key(seed))
   shared = shared_length(tokenizer, template, seed)
   parts = ((steps, 2e-3, demonstrations.Flaws()), (habit_steps, 5e-4, demonstrations.HABITS))
   for part, (count, rate, flaws) in enumerate(parts):
     params = warm_start.train(
       params,
-      learning.learner(SHAPE, unroll=True),
+      learning.learner(shape, unroll=True),
       Optimizer(rate, min(100, count), count, final=0.02, weight_decay=0.05),
       examples(tokenizer, template, flaws, seed + 10 * part),
       warm_start.Batching(shared, (112, 160, LIMIT), 4096),
       functools.partial(tell, f'warm start, part {part + 1}', count, time.monotonic()),
     )
-  save.save_pretrained(params, SHAPE, folder, kept, extra=extra)
+  save.save_pretrained(params, shape, folder, kept, extra=extra)
 
 
 def tell(name: str, count: int, began: float, step: int, loss: float, params: Any) -> None:

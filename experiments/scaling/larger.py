@@ -42,8 +42,7 @@ def make(name: str, seed: int) -> str:
   folder = pathlib.Path(OUT.value) / f'{name}-{seed}'
   warm, trained = folder / 'warm', folder / 'run'
   if not warm.exists():
-    rebuild.SHAPE = {'small': SMALL, 'large': LARGE}[name]
-    rebuild.make(warm, WARM.value, HABIT.value, seed)
+    rebuild.make(warm, WARM.value, HABIT.value, seed, {'small': SMALL, 'large': LARGE}[name])
   if not TRAIN.value:
     return str(warm)
   if not (trained / 'summary.json').exists():
