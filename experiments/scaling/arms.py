@@ -160,9 +160,9 @@ async def _arm(rows: Rows, name: str, arm: Arm, generate, seeds, tasks, flops: f
   places = asyncio.Semaphore(AT_ONCE)
   judge = Scores('reporting', crews.programs(), crews.reward_value('paper'))
 
-  # Compiles what one task needs, then what many do; neither counts.
-  await generate(tasks[0], 1, WARM)
-  await asyncio.gather(*(generate(task, 1, WARM) for task in tasks[:AT_ONCE]))
+  async def warm(task: Task) -> None:
+    async with places:
+      await generate(task, 1, WARM)
 
   async def one(seed: int, task: Task) -> None:
     if rows.has(name, arm.name, seed, task.id):
@@ -183,6 +183,8 @@ async def _arm(rows: Rows, name: str, arm: Arm, generate, seeds, tasks, flops: f
       }
     )
 
+  # Every batch that the tasks make is compiled before anything is timed.
+  await asyncio.gather(*map(warm, tasks))
   await asyncio.gather(*(one(seed, task) for seed in seeds for task in tasks))
 
 
