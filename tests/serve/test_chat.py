@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import httpx2
+import jax
 import numpy as np
 import pytest
 import uvicorn
@@ -26,6 +27,7 @@ from tests.doubles import seeing
 
 flags.FLAGS.mark_as_parsed()
 LIMITS = Limits(192, 24, 4)
+COMPILATION = '/jax/core/compile/backend_compile_duration'
 
 
 @pytest.fixture(scope='module')
@@ -237,6 +239,8 @@ def test_a_request_with_pictures_is_read_and_too_many_are_refused_uncut(policy):
 
 
 async def talk(url):
+  compiled = []
+  note = lambda event, _, fun_name='', **__: compiled.append(fun_name) if event == COMPILATION else None
   ask = lambda words, **more: ChatRequest((Message('user', (TextPart(words),)),), max_tokens=24, **more)
   settings = ChatSettings((url,), key='secret', limit=Limit(8, 300.0), attempt_seconds=300.0)
   words = [f'Show a photo of a tabby cat, number {n}.' for n in range(6)]
@@ -247,6 +251,11 @@ async def talk(url):
       *(client.complete(ask(w, temperature=1.0, seed=n, logprobs=0)) for n, w in enumerate(words))
     )
     greedy = [await client.complete(ask(words[0], temperature=0.0, seed=n)) for n in range(2)]
+    jax.monitoring.register_event_duration_secs_listener(note)
+    for n, w in enumerate(words):
+      await client.complete(ask(w, temperature=1.0, seed=100 + n))
+    jax.monitoring.unregister_event_duration_listener(note)
+  assert not compiled  # a new seed is no new program
   # Who else is in the batch changes nothing.
   assert [r.text for r in alone] == [r.text for r in again] and len({r.text for r in alone}) > 1
   for reply in alone:
