@@ -7,6 +7,7 @@ compiles: tracing, lowering and compiling each announce their beginning and thei
 
 import contextlib
 import inspect
+import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -73,6 +74,15 @@ class Compiled:
 def jit(name: str, function: Callable[..., Any], *, sized: bool = False, **options: Any) -> Compiled:
   """`jax.jit(function, **options)` under a name; `sized` where it is compiled for several sizes by design."""
   return Compiled(name, function, sized, options)
+
+
+def keep(folder: pathlib.Path) -> None:
+  """From now on compiled programs are kept for later processes: in this folder, unless JAX was told of
+  another (`JAX_COMPILATION_CACHE_DIR`).
+  """
+  if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update('jax_compilation_cache_dir', str(folder))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 
 
 def describe(names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from typing import Any, cast
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import answering, benches, crews, front, scaling, speaking, wiring
+from llmi_jax import answering, benches, compilation, crews, front, scaling, speaking, wiring
 from llmi_jax.answering import Generate, Offer, Workshop, Writing
 from llmi_jax.core.errors import ConfigError, DataError
 from llmi_jax.core.task import Task
@@ -37,6 +37,7 @@ from llmi_jax.eval.harness import Answers, Plan
 from llmi_jax.eval.record import Answered, Benchmark, Fault, Record
 from llmi_jax.eval.store import Store
 from llmi_jax.rollout.device import Device
+from llmi_jax.services import home
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.chat import ChatClient, ChatSettings
 from llmi_jax.services.completion import ChatReply, ChatRequest
@@ -93,6 +94,7 @@ def main(config: ConfigDict) -> None:
   if DRY_RUN.value:
     asyncio.run(_estimate(chosen))
     return
+  compilation.keep(home.cache('xla'))
   if asyncio.run(evaluate(chosen, config)):
     sys.exit(WRONG)
 

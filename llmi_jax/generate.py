@@ -18,7 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, judging, rewarding, scaling, toolbox, wiring
+from llmi_jax import compilation, front, judging, rewarding, scaling, toolbox, wiring
 from llmi_jax.checkpoint.digest import digest
 from llmi_jax.core.answer import Answer
 from llmi_jax.core.errors import ConfigError, DataError
@@ -28,7 +28,7 @@ from llmi_jax.report import document
 from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller, rollout
 from llmi_jax.rollout.timeline import Timeline
-from llmi_jax.services import images
+from llmi_jax.services import home, images
 from llmi_jax.services.faults import ServiceFault
 from llmi_jax.services.journal import Journal
 from llmi_jax.tts import page as tts_page
@@ -47,6 +47,7 @@ def main(_: ConfigDict) -> None:
   out = pathlib.Path(OUT.value)
   if out.suffix not in ('.html', '.md'):
     raise ConfigError(f'--out={out} ends in neither .html nor .md; choose one of these endings.')
+  compilation.keep(home.cache('xla'))
   task, chosen = ask(PROMPT.value, IMAGE.value), scaling.read()
   if chosen is None:
     found = asyncio.run(answer(task))

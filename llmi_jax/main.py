@@ -24,6 +24,7 @@ from llmi_jax import (
   audience,
   budget,
   closing,
+  compilation,
   course,
   forms,
   front,
@@ -53,7 +54,7 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.rollout.rollout import Roller
 from llmi_jax.rollout.watch import Watch
 from llmi_jax.run import Audience, Past, Run, Settings
-from llmi_jax.services import records, storage
+from llmi_jax.services import home, records, storage
 from llmi_jax.services.cache import Cache
 from llmi_jax.services.journal import Journal
 from llmi_jax.terminal import memory
@@ -116,8 +117,7 @@ class Told(NamedTuple):
 
 
 def _train(config: wiring.Config, workdir: pathlib.Path, told: Told) -> None:
-  jax.config.update('jax_compilation_cache_dir', str(cache_folder()))
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
+  compilation.keep(home.cache('xla'))
   if changed := plain.changes(front.read(front.CONFIG.value), config):
     told.screen.say(f'Differs from {front.CONFIG.value}: {" ".join(listing.said(*one) for one in changed)}')
   summary = asyncio.run(run(config, workdir, told))
@@ -141,11 +141,6 @@ def rebuild_policy(config: wiring.Config, workdir: pathlib.Path) -> None:
 def config_name() -> str:
   """The config file's name without its ending."""
   return pathlib.Path(str(front.CONFIG.value).partition(':')[0]).stem
-
-
-def cache_folder() -> pathlib.Path:
-  """Where compiled programs are kept between runs."""
-  return pathlib.Path.home() / '.cache' / 'llmi_jax' / 'xla'
 
 
 def check_accord(config: wiring.Config, workdir: pathlib.Path, accord: Accord) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import multiprocessing
-import pathlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +21,7 @@ from llmi_jax.planning.measured import Cost, Measured
 from llmi_jax.planning.page import GIB, Phase, Runs
 from llmi_jax.planning.topology import Slice
 from llmi_jax.programs.program import Program
+from llmi_jax.services import home
 
 Tell = Callable[[str], None]
 STATE, VIEW = ('parameters', 'optimizer'), 'weights for sampling'
@@ -57,7 +57,7 @@ class Bench:
     layout = run.layouts.train
     self.place, self._run, self._tell = place, run, tell
     self._mesh: Any = None if layout is None else layout.mesh
-    self._known = Known(pathlib.Path.home() / '.cache' / 'llmi_jax' / 'plans', place.name)
+    self._known = Known(home.cache('plans'), place.name)
 
   def __call__(self, program: Program) -> Measured:
     self._tell(f'Compiling {program.name} …')

@@ -1,5 +1,9 @@
 """Compilations are told of before they begin, with shapes, once each, and apart from the first execution."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -104,3 +108,18 @@ def test_what_the_cache_has_is_said_to_come_from_it(tmp_path):
   finally:
     jax.config.update('jax_compilation_cache_dir', old[0])
     jax.config.update('jax_persistent_cache_min_compile_time_secs', old[1])
+
+
+def test_programs_are_kept_where_jax_was_told_to_else_where_we_say(tmp_path):
+  script = (
+    'import jax, pathlib; from llmi_jax import compilation; '
+    f'compilation.keep(pathlib.Path({str(tmp_path)!r})); print(jax.config.jax_compilation_cache_dir)'
+  )
+
+  def kept(**told):
+    environment = {k: v for k, v in os.environ.items() if k != 'JAX_COMPILATION_CACHE_DIR'} | told
+    run = subprocess.run([sys.executable, '-c', script], env=environment, capture_output=True, check=True)
+    return run.stdout.decode().strip()
+
+  assert kept(JAX_COMPILATION_CACHE_DIR='/elsewhere') == '/elsewhere'
+  assert kept() == str(tmp_path)

@@ -27,14 +27,14 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from llmi_jax import front, scaling, speaking, wiring
+from llmi_jax import compilation, front, scaling, speaking, wiring
 from llmi_jax.core.prompt import Prompt
 from llmi_jax.core.task import Message
 from llmi_jax.rollout.batcher import Batcher, Full, Job
 from llmi_jax.rollout.device import Device
 from llmi_jax.sampling.request import Sample
 from llmi_jax.serve.asking import Asked, read
-from llmi_jax.services import ports
+from llmi_jax.services import home, ports
 from llmi_jax.speaking import Limits
 from llmi_jax.text import conversation
 from llmi_jax.text.tokens import Tokenizer
@@ -65,6 +65,7 @@ MOST_BYTES, MOST_BYTES_SEEN = 4 << 20, 64 << 20  # of a request without and with
 
 def main(_: ConfigDict) -> None:
   """Serves until it is stopped."""
+  compilation.keep(home.cache('xla'))
   asyncio.run(serve(POLICY.value, NAME.value or pathlib.Path(POLICY.value).name))
 
 
