@@ -5,7 +5,7 @@
 For each seed a policy of the tiny shape and one of at least four times its parameters are made alike
 (`llmi_jax.rebuild`: the same demonstrations, the same steps) and trained alike (`llmi_jax.main`). The small
 one answers plainly and with scaling, the large one plainly. Prints quality over FLOPs and over seconds of an
-answer. About an hour and a half per seed on two idle cores; whatever is there is not made again.
+answer. About three hours per seed on two idle cores; whatever is there is not made again.
 `--warm_steps=20 --habit_steps=5 --train_steps=1 --tasks=4 --seeds=0` only shows that it works.
 """
 
@@ -14,6 +14,7 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from absl import app, flags, logging
 
@@ -28,6 +29,7 @@ TASKS = flags.DEFINE_integer('tasks', 0, 'Of the test split; 0 for all.')
 WARM = flags.DEFINE_integer('warm_steps', rebuild.STEPS, 'Of the warm start.')
 HABIT = flags.DEFINE_integer('habit_steps', rebuild.HABIT_STEPS, 'Of its second part.')
 TRAIN = flags.DEFINE_integer('train_steps', 120, 'Of reinforcement; 0 compares the warm starts.')
+FIGURES = 'selecting', 'facts'
 SMALL = rebuild.SHAPE
 LARGE = dataclasses.replace(SMALL, width=320, ff=896, layers=5, heads=8, kv_heads=4)
 SCALED = [Arm(arms.PLAIN, None)] + [
@@ -87,16 +89,32 @@ def report(rows: arms.Rows) -> list[str]:
   large = rows.of('large', arms.PLAIN)
   for name in names:
     small, cells = rows.of('small', name), [name]
-    for figure in ('selecting', 'facts'):
+    for figure in FIGURES:
       values = [
         {f'{row["seed"]}/{row["task"]}': row[figure] for row in one if row[figure] is not None}
         for one in (large, small)
       ]
       gap = arms.paired(figure, *values)
       cells.append(f'{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]' if gap.mean is not None else '–')
-    for cost in ('flops', 'seconds'):
-      ratio = arms.mean(row[cost] for row in small) / arms.mean(row[cost] for row in large)
-      cells.append(f'{ratio:.2f}')
+    flops = [arms.mean(row['flops'] for row in one) for one in (small, large)]
+    for ours, theirs in (flops, [arms.seconds(small), arms.seconds(large)]):
+      cells.append(f'{ours / theirs:.2f}')
+    lines.append(f'| {" | ".join(cells)} |')
+  return [*lines, '', *by_seed(rows, names)]
+
+
+def by_seed(rows: arms.Rows, names: Sequence[str]) -> list[str]:
+  """The selecting and the other judge's means, seed by seed: what training alone makes of a policy."""
+  seeds = sorted({row['seed'] for row in rows.rows})
+  lines = [
+    f'| selecting / other | {" | ".join(f"seed {seed}" for seed in seeds)} |',
+    '|---' * (len(seeds) + 1) + '|',
+  ]
+  for policy, name in [*(('small', name) for name in names), ('large', arms.PLAIN)]:
+    cells = [f'{policy}, {name}']
+    for seed in seeds:
+      own = [row for row in rows.of(policy, name) if row['seed'] == seed]
+      cells.append(' / '.join(f'{arms.mean(row[figure] for row in own):.3f}' for figure in FIGURES))
     lines.append(f'| {" | ".join(cells)} |')
   return lines
 
