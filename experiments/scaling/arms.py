@@ -19,8 +19,9 @@ from llmi_jax.rollout.device import Device
 from llmi_jax.speaking import Limits
 from llmi_jax.tts.selectors import Scores
 
+Row = Mapping[str, Any]
+
 PLAIN = 'plain'
-COSTS = ('tokens', 'flops', 'calls')
 AT_ONCE = 8  # tasks side by side; seconds are those of an answer among them
 WARM = 1 << 20  # a seed that counts for nothing
 
@@ -77,7 +78,7 @@ class Rows:
     return [row for row in self.rows if (row['policy'], row['arm']) == (policy, arm)]
 
   @staticmethod
-  def _key(row: Mapping[str, Any]) -> tuple[str, str, int, str]:
+  def _key(row: Row) -> tuple[str, str, int, str]:
     return row['policy'], row['arm'], row['seed'], row['task']
 
 
@@ -183,16 +184,16 @@ async def _arm(rows: Rows, name: str, arm: Arm, generate, seeds, tasks, flops: f
       }
     )
 
-  # Every batch that the tasks make is compiled before anything is timed.
+  # Most of what the tasks need is compiled before anything is timed; what is not stalls a few.
   await asyncio.gather(*map(warm, tasks))
   await asyncio.gather(*(one(seed, task) for seed in seeds for task in tasks))
 
 
-def difference(rows: Rows, policy: str, figure: str, first: str, second: str) -> Difference:
+def difference(figure: str, first: Sequence[Row], second: Sequence[Row]) -> Difference:
   """Second − first, paired by seed and task."""
   values = [
-    {f'{row["seed"]}/{row["task"]}': row[figure] for row in rows.of(policy, arm) if row[figure] is not None}
-    for arm in (first, second)
+    {f'{row["seed"]}/{row["task"]}': row[figure] for row in rows if row[figure] is not None}
+    for rows in (first, second)
   ]
   return paired(figure, *values)
 
@@ -202,7 +203,7 @@ def mean(found: Iterable[float | None]) -> float:
   return float(np.mean(known)) if known else float('nan')
 
 
-def seconds(rows: Iterable[Mapping[str, Any]]) -> float:
+def seconds(rows: Iterable[Row]) -> float:
   """The median answer's: a program that is compiled midway stalls some."""
   return float(np.median([row['seconds'] for row in rows] or [float('nan')]))
 
@@ -215,11 +216,10 @@ def table(rows: Rows, policy: str, arms: Sequence[str], against: str | None = PL
   for arm in arms:
     found = rows.of(policy, arm)
     cells = [arm, *(f'{mean(row[name] for row in found):.3f}' for name in ('selecting', 'facts'))]
-    costs = {name: mean(row[name] for row in found) for name in COSTS} | {'seconds': seconds(found)}
-    cells += [f'{costs["tokens"]:.0f}', f'{costs["flops"] / 1e6:.0f}', f'{costs["calls"]:.1f}']
-    cells += [f'{costs["seconds"]:.2f}', f'{len(found)}']
+    tokens, flops, calls = (mean(row[name] for row in found) for name in ('tokens', 'flops', 'calls'))
+    cells += [f'{tokens:.0f}', f'{flops / 1e6:.0f}', f'{calls:.1f}', f'{seconds(found):.2f}', f'{len(found)}']
     for figure in ('selecting', 'facts') if against else ():
-      gap = difference(rows, policy, figure, against or PLAIN, arm)
+      gap = difference(figure, rows.of(policy, against or PLAIN), found)
       shown = arm != against and gap.mean is not None
       cells.append(f'{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]' if shown else '')
     lines.append(f'| {" | ".join(cells)} |')

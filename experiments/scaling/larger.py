@@ -5,7 +5,7 @@
 For each seed a policy of the tiny shape and one of at least four times its parameters are made alike
 (`llmi_jax.rebuild`: the same demonstrations, the same steps) and trained alike (`llmi_jax.main`). The small
 one answers plainly and with scaling, the large one plainly. Prints quality over FLOPs and over seconds of an
-answer. About three hours per seed on two idle cores; whatever is there is not made again.
+answer. An estimated three hours per seed on two idle cores; whatever is there is not made again.
 `--warm_steps=20 --habit_steps=5 --train_steps=1 --tasks=4 --seeds=0` only shows that it works.
 """
 
@@ -90,11 +90,7 @@ def report(rows: arms.Rows) -> list[str]:
   for name in names:
     small, cells = rows.of('small', name), [name]
     for figure in FIGURES:
-      values = [
-        {f'{row["seed"]}/{row["task"]}': row[figure] for row in one if row[figure] is not None}
-        for one in (large, small)
-      ]
-      gap = arms.paired(figure, *values)
+      gap = arms.difference(figure, large, small)
       cells.append(f'{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]' if gap.mean is not None else '–')
     flops = [arms.mean(row['flops'] for row in one) for one in (small, large)]
     for ours, theirs in (flops, [arms.seconds(small), arms.seconds(large)]):
